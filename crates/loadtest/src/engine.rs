@@ -1,0 +1,186 @@
+//! The poll loop: all connections of a run, on one thread.
+//!
+//! Owns the sockets and counts how they fared. What a message means is the business of whoever calls [`Engine::turn`].
+//! Invariant: a connection's index is its poll token, and `open` is the number of sockets that have finished their handshake.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use mio::{Events, Interest, Poll, Token};
+use protocol::frame;
+use rustls::ClientConfig;
+
+use crate::socket::{Progress, Socket};
+use crate::target::Target;
+
+/// Read at once; a merged write of a busy channel fits.
+const BUFFER: usize = 64 * 1024;
+
+/// Gets a message: the connection's index, the payload, and when it was read.
+pub(crate) type Deliver<'a> = dyn FnMut(usize, &[u8], Instant) + 'a;
+
+/// All connections of a run.
+pub(crate) struct Engine {
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    tls: Option<Arc<ClientConfig>>,
+    sources: u8,
+    sockets: Vec<Option<Socket>>,
+    open: usize,
+    /// How long handshakes took, from connect to 101, in microseconds.
+    pub(crate) handshakes: Histogram<u64>,
+    /// Why connections could not be opened, and how often.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// Why open connections ended, and how often. What the run itself closes does not count.
+    pub(crate) ended: BTreeMap<String, u64>,
+    /// Connections whose opening failed since someone last looked.
+    failed: Vec<usize>,
+}
+
+impl Engine {
+    /// An engine for connections `0..connections`, none of them open; `sources` loopback addresses take turns.
+    pub(crate) fn new(connections: usize, sources: u8, tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1024),
+            buffer: vec![0; BUFFER],
+            tls,
+            sources: sources.max(1),
+            sockets: (0..connections).map(|_| None).collect(),
+            open: 0,
+            handshakes: latencies(),
+            refused: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            failed: Vec::new(),
+        })
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// The connections whose opening has failed since the last call.
+    pub(crate) fn take_failed(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.failed)
+    }
+
+    /// Begins connection `index`; how it went shows in later turns.
+    pub(crate) fn connect(&mut self, index: usize, target: &Target) {
+        let source = u8::try_from(index % usize::from(self.sources)).unwrap_or(0) + 1;
+        let begun = Socket::connect(target, source, self.tls.as_ref()).and_then(|mut socket| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(socket.tcp(), Token(index), interest)?;
+            Ok(socket)
+        });
+        match begun {
+            Ok(socket) => self.sockets[index] = Some(socket),
+            Err(error) => self.refuse(index, error.to_string()),
+        }
+    }
+
+    /// Waits until something happens, but not past `until`, and works through what did.
+    pub(crate) fn turn(&mut self, until: Instant, deliver: &mut Deliver<'_>) -> io::Result<()> {
+        let timeout = until.saturating_duration_since(Instant::now());
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            let index = event.token().0;
+            let has_ended = event.is_read_closed() || event.is_error();
+            let Some(socket) = &mut self.sockets[index] else {
+                continue;
+            };
+            let was_open = socket.is_open();
+            let outcome = socket.advance(&mut self.buffer, has_ended, &mut |payload, now| {
+                deliver(index, payload, now);
+            });
+            match outcome {
+                Ok(Progress::Same) => {}
+                Ok(Progress::Opened(after)) => {
+                    self.open += 1;
+                    self.handshakes.saturating_record(micros(after));
+                }
+                Err(reason) => self.lose(index, was_open, reason),
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    /// Turns until `until` has come or `is_done` says so.
+    pub(crate) fn turn_until(
+        &mut self,
+        until: Instant,
+        deliver: &mut Deliver<'_>,
+        is_done: impl Fn(&Self) -> bool,
+    ) -> io::Result<()> {
+        while !is_done(self) && Instant::now() < until {
+            self.turn(until, deliver)?;
+        }
+        Ok(())
+    }
+
+    /// Sends `bytes` on connection `index`; false if it is not open.
+    pub(crate) fn send(&mut self, index: usize, bytes: &[u8]) -> bool {
+        let Some(socket) = self.sockets[index].as_mut().filter(|socket| socket.is_open()) else {
+            return false;
+        };
+        match socket.send(bytes) {
+            Ok(()) => true,
+            Err(reason) => {
+                self.lose(index, true, reason);
+                false
+            }
+        }
+    }
+
+    /// Drops every connection at once, as a failed load balancer would.
+    pub(crate) fn drop_all(&mut self) {
+        self.sockets.iter_mut().for_each(|socket| *socket = None);
+        self.open = 0;
+    }
+
+    /// Closes every connection with a Close frame, and drops what the servers have not closed within `patience`.
+    pub(crate) fn close_all(&mut self, patience: Duration) -> io::Result<()> {
+        let before = self.ended.clone();
+        for index in 0..self.sockets.len() {
+            self.send(index, &frame::client::close(Some((1000, "")), rand::random()));
+        }
+        self.turn_until(Instant::now() + patience, &mut |_, _, _| {}, |engine| engine.open == 0)?;
+        self.drop_all();
+        self.ended = before; // what was closed here did not end by itself
+        Ok(())
+    }
+
+    fn lose(&mut self, index: usize, was_open: bool, reason: String) {
+        self.sockets[index] = None;
+        if was_open {
+            self.open -= 1;
+            *self.ended.entry(reason).or_default() += 1;
+        } else {
+            self.refuse(index, reason);
+        }
+    }
+
+    fn refuse(&mut self, index: usize, reason: String) {
+        self.failed.push(index);
+        *self.refused.entry(reason).or_default() += 1;
+    }
+}
+
+/// An empty histogram of microseconds, from 1 us to 10 minutes, to three digits.
+pub(crate) fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 600_000_000, 3).expect("bounds that hdrhistogram allows")
+}
+
+/// Whole microseconds, at least one.
+pub(crate) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1)
+}

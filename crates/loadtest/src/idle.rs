@@ -1,0 +1,63 @@
+//! What connections cost in memory while nothing happens, and what is left of it when they are gone.
+
+use anyhow::Context;
+
+use crate::args::Idle;
+use crate::layout::Layout;
+use crate::payload;
+use crate::report::{Memory, Report, kib_each};
+use crate::run::Bench;
+use crate::traffic::Traffic;
+
+/// Messages per second of the traffic before memory is read again: slow enough for a server of 10,000 subscribers on one core.
+const RATE: f64 = 5.0;
+
+pub(crate) fn run(idle: &Idle) -> anyhow::Result<Report> {
+    anyhow::ensure!(!idle.common.pid.is_empty(), "idle measures memory: it needs --pid");
+    let layout = Layout::one_channel(idle.connections, 1);
+    let mut bench = Bench::new(&idle.common, &layout, idle.path.as_deref(), None)?;
+    let mut memory = Memory {
+        before: resident(&bench)?,
+        ..Memory::default()
+    };
+
+    let opened = bench.open(idle.common.in_flight, idle.common.attempts)?;
+    let mut report = bench.report("idle", opened);
+    bench.hold(idle.hold)?;
+    memory.open = resident(&bench)?;
+    memory.kib_per_connection = kib_each(memory.before, memory.open, idle.connections);
+
+    if idle.messages > 0 && report.problems.is_empty() {
+        let messages = idle.messages.into();
+        let patience = idle.common.patience;
+        let traffic = bench.publish(
+            &layout,
+            Traffic {
+                messages,
+                rate: RATE,
+                size: payload::MINIMUM,
+                patience,
+            },
+        )?;
+        report.problems.extend(traffic.problems());
+        report.traffic = Some(traffic);
+        bench.hold(idle.hold)?;
+        memory.kib_per_connection_after_traffic = Some(kib_each(memory.before, resident(&bench)?, idle.connections));
+    }
+
+    for round in 0..idle.rounds {
+        if round > 0 {
+            bench.open(idle.common.in_flight, idle.common.attempts)?;
+            report.problems.extend(bench.not_open());
+        }
+        bench.close()?;
+        bench.hold(idle.hold)?;
+        memory.closed.push(resident(&bench)?);
+    }
+    report.memory = Some(memory);
+    bench.finish(report)
+}
+
+fn resident(bench: &Bench<'_>) -> anyhow::Result<u64> {
+    Ok(bench.meter.read().context("a server has ended")?.servers.resident)
+}

@@ -1,0 +1,394 @@
+//! What a run reports: figures for machines (JSON) and for people (a table), and what went wrong.
+//!
+//! Units are in the names; a report with an empty `problems` is a success.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::process::Usage;
+use crate::traffic::Outcome;
+
+/// The processes to watch.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter {
+    /// The servers.
+    pub(crate) servers: Vec<u32>,
+    /// What runs beside them.
+    pub(crate) beside: Vec<u32>,
+}
+
+/// What servers, what is beside them, and the load test itself have used.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
+pub struct Used {
+    /// The `--pid` processes together.
+    pub servers: Usage,
+    /// The `--beside` processes together.
+    pub beside: Usage,
+    /// This process.
+    pub own: Usage,
+}
+
+impl Meter {
+    pub(crate) fn read(&self) -> io::Result<Used> {
+        let own = if cfg!(target_os = "linux") {
+            Usage::own()?
+        } else {
+            Usage::default()
+        };
+        Ok(Used {
+            servers: Usage::of(&self.servers)?,
+            beside: Usage::of(&self.beside)?,
+            own,
+        })
+    }
+
+    pub(crate) fn since(&self, before: Used) -> io::Result<Used> {
+        let now = self.read()?;
+        Ok(Used {
+            servers: now.servers.since(before.servers),
+            beside: now.beside.since(before.beside),
+            own: now.own.since(before.own),
+        })
+    }
+}
+
+/// Quantiles in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// The median.
+    pub p50_ms: f64,
+    /// 99 of 100 are below.
+    pub p99_ms: f64,
+    /// 999 of 1000 are below.
+    pub p999_ms: f64,
+    /// The highest.
+    pub max_ms: f64,
+}
+
+impl Quantiles {
+    pub(crate) fn of(microseconds: &Histogram<u64>) -> Self {
+        let at = |quantile| millis(microseconds.value_at_quantile(quantile));
+        Self {
+            p50_ms: at(0.5),
+            p99_ms: at(0.99),
+            p999_ms: at(0.999),
+            max_ms: millis(microseconds.max()),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds within an hour")]
+fn millis(microseconds: u64) -> f64 {
+    microseconds as f64 / 1000.0
+}
+
+/// What a run has found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The test: `fanout`, `chat`, `idle` or `storm`.
+    pub mode: &'static str,
+    /// How many connections were asked for.
+    pub connections: usize,
+    /// How they were opened.
+    pub opened: Opened,
+    /// What was published and what arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficReport>,
+    /// What a connection costs in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// How reconnecting went, one entry a round.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub storms: Vec<Opened>,
+    /// Open connections that ended by themselves: reasons and counts.
+    pub ended: BTreeMap<String, u64>,
+    /// What must not be, in words; empty is success.
+    pub problems: Vec<String>,
+}
+
+/// How connections were opened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Opened {
+    /// How many were open in the end.
+    pub open: usize,
+    /// From the first attempt to the last handshake.
+    pub seconds: f64,
+    /// From connect to 101, for each attempt that came to it.
+    pub handshake: Quantiles,
+    /// Attempts that failed: reasons and counts.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// What was published and what arrived.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrafficReport {
+    /// Messages sent.
+    pub published: u64,
+    /// Deliveries that these must come to.
+    pub expected: u64,
+    /// Deliveries that arrived, each counted once.
+    pub deliveries: u64,
+    /// Deliveries over the time from the first message to the last delivery.
+    pub deliveries_per_second: f64,
+    /// How long publishing took.
+    pub publishing_seconds: f64,
+    /// From the first message to the last delivery.
+    pub elapsed_seconds: f64,
+    /// The most that a message was sent after its time: the load test itself was late.
+    pub behind_ms: f64,
+    /// Never arrived.
+    pub lost: u64,
+    /// Arrived again.
+    pub duplicated: u64,
+    /// Arrived after a later one of the same sender.
+    pub reordered: u64,
+    /// Arrived in another channel.
+    pub misdelivered: u64,
+    /// Not sent because the sender's connection had ended.
+    pub unsent: u64,
+    /// Arrived, but was not of this run. No fault by itself.
+    pub foreign: u64,
+    /// From sending to reading.
+    pub latency: Quantiles,
+    /// CPU and memory from the first message to the last delivery.
+    pub used: Used,
+    /// CPU seconds of the servers for a million deliveries.
+    pub server_cpu_per_million: f64,
+    /// CPU seconds of what is beside them for a million deliveries.
+    pub beside_cpu_per_million: f64,
+}
+
+/// Resident memory of the servers.
+#[derive(Debug, Default, Clone, PartialEq, Serialize)]
+pub struct Memory {
+    /// Before the first connection, in bytes.
+    pub before: u64,
+    /// With all connections open, in bytes.
+    pub open: u64,
+    /// The growth for each of them, in KiB.
+    pub kib_per_connection: f64,
+    /// The same after everybody had got messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kib_per_connection_after_traffic: Option<f64>,
+    /// After each round, all connections closed, in bytes.
+    pub closed: Vec<u64>,
+}
+
+impl TrafficReport {
+    pub(crate) fn of(outcome: &Outcome) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "deliveries of a run are far below 2^52")]
+        let deliveries = outcome.tally.delivered as f64;
+        let per_million = |seconds: f64| {
+            if deliveries > 0.0 {
+                seconds * 1e6 / deliveries
+            } else {
+                0.0
+            }
+        };
+        let elapsed = outcome.elapsed.as_secs_f64();
+        Self {
+            published: outcome.published,
+            expected: outcome.expected,
+            deliveries: outcome.tally.delivered,
+            deliveries_per_second: if elapsed > 0.0 { deliveries / elapsed } else { 0.0 },
+            publishing_seconds: outcome.publishing.as_secs_f64(),
+            elapsed_seconds: elapsed,
+            behind_ms: outcome.behind.as_secs_f64() * 1000.0,
+            lost: outcome.expected.saturating_sub(outcome.tally.delivered),
+            duplicated: outcome.tally.duplicated,
+            reordered: outcome.tally.reordered,
+            misdelivered: outcome.misdelivered,
+            unsent: outcome.unsent,
+            foreign: outcome.foreign,
+            latency: Quantiles::of(&outcome.latency),
+            used: outcome.used,
+            server_cpu_per_million: per_million(outcome.used.servers.cpu()),
+            beside_cpu_per_million: per_million(outcome.used.beside.cpu()),
+        }
+    }
+
+    /// What must not be, in words.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let counts = [
+            (self.lost, "lost"),
+            (self.duplicated, "duplicated"),
+            (self.reordered, "reordered"),
+            (self.misdelivered, "delivered in another channel"),
+            (self.unsent, "not sent because the sender was disconnected"),
+        ];
+        counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        row(
+            f,
+            self.mode,
+            format_args!("{} of {} connections", self.opened.open, self.connections),
+        )?;
+        write_opened(f, "opened", &self.opened)?;
+        for storm in &self.storms {
+            write_opened(f, "all back", storm)?;
+        }
+        if let Some(traffic) = &self.traffic {
+            write_traffic(f, traffic)?;
+        }
+        if let Some(memory) = &self.memory {
+            write_memory(f, memory)?;
+        }
+        for (reason, count) in &self.ended {
+            row(f, "ended", format_args!("{count} x {reason}"))?;
+        }
+        match self.problems.as_slice() {
+            [] => row(f, "result", format_args!("ok")),
+            problems => row(f, "result", format_args!("FAILED: {}", problems.join(", "))),
+        }
+    }
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, value: fmt::Arguments<'_>) -> fmt::Result {
+    writeln!(f, "{name:>12}  {value}")
+}
+
+fn write_opened(f: &mut fmt::Formatter<'_>, name: &str, opened: &Opened) -> fmt::Result {
+    row(
+        f,
+        name,
+        format_args!(
+            "{} in {:.2} s, handshake {}",
+            opened.open, opened.seconds, opened.handshake
+        ),
+    )?;
+    for (reason, count) in &opened.refused {
+        row(f, "refused", format_args!("{count} x {reason}"))?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            p50_ms,
+            p99_ms,
+            p999_ms,
+            max_ms,
+        } = self;
+        write!(
+            f,
+            "p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms, p999 {p999_ms:.2} ms, max {max_ms:.2} ms"
+        )
+    }
+}
+
+fn write_traffic(f: &mut fmt::Formatter<'_>, traffic: &TrafficReport) -> fmt::Result {
+    let TrafficReport {
+        published,
+        deliveries,
+        expected,
+        lost,
+        duplicated,
+        reordered,
+        used,
+        ..
+    } = traffic;
+    row(
+        f,
+        "published",
+        format_args!(
+            "{published} in {:.2} s (at most {:.1} ms late)",
+            traffic.publishing_seconds, traffic.behind_ms
+        ),
+    )?;
+    row(
+        f,
+        "delivered",
+        format_args!(
+            "{deliveries} of {expected} in {:.2} s, {:.0} a second",
+            traffic.elapsed_seconds, traffic.deliveries_per_second
+        ),
+    )?;
+    row(
+        f,
+        "faults",
+        format_args!("{lost} lost, {duplicated} duplicated, {reordered} reordered"),
+    )?;
+    if traffic.foreign > 0 {
+        row(
+            f,
+            "foreign",
+            format_args!("{} messages that are not of this run", traffic.foreign),
+        )?;
+    }
+    row(f, "latency", format_args!("{}", traffic.latency))?;
+    write_cpu(f, "server CPU", used.servers, traffic.server_cpu_per_million)?;
+    write_cpu(f, "beside CPU", used.beside, traffic.beside_cpu_per_million)?;
+    let share = 100.0 * used.own.cpu() / traffic.elapsed_seconds.max(0.001);
+    let warning = if share > 85.0 {
+        ": the load test itself may be the bottleneck"
+    } else {
+        ""
+    };
+    row(
+        f,
+        "own CPU",
+        format_args!("{:.2} s, {share:.0} % of one core{warning}", used.own.cpu()),
+    )
+}
+
+/// Nothing for processes that were not watched.
+fn write_cpu(f: &mut fmt::Formatter<'_>, name: &str, used: Usage, per_million: f64) -> fmt::Result {
+    if used.resident == 0 {
+        return Ok(());
+    }
+    let Usage { user, kernel, .. } = used;
+    let rss = mib(used.resident);
+    row(
+        f,
+        name,
+        format_args!("{per_million:.2} s per million ({user:.2} user + {kernel:.2} kernel), RSS {rss:.1} MiB"),
+    )
+}
+
+fn write_memory(f: &mut fmt::Formatter<'_>, memory: &Memory) -> fmt::Result {
+    row(
+        f,
+        "memory",
+        format_args!(
+            "{:.2} KiB a connection (RSS {:.1} -> {:.1} MiB)",
+            memory.kib_per_connection,
+            mib(memory.before),
+            mib(memory.open)
+        ),
+    )?;
+    if let Some(kib) = memory.kib_per_connection_after_traffic {
+        row(f, "", format_args!("{kib:.2} KiB a connection after traffic"))?;
+    }
+    for (round, closed) in memory.closed.iter().enumerate() {
+        row(
+            f,
+            "closed",
+            format_args!("RSS {:.1} MiB after round {}", mib(*closed), round + 1),
+        )?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of memory are far below 2^52")]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Growth for each of `connections`, in KiB.
+#[expect(clippy::cast_precision_loss, reason = "bytes of memory are far below 2^52")]
+pub(crate) fn kib_each(before: u64, after: u64, connections: usize) -> f64 {
+    (after as f64 - before as f64) / 1024.0 / connections.max(1) as f64
+}
