@@ -129,9 +129,9 @@ impl Floor {
             };
             let bytes = &buffer[..read];
             if connection.path.is_empty() {
-                self.greet(index, bytes)?
+                self.greet(index, bytes)?;
             } else {
-                self.frames(index, bytes)?
+                self.frames(index, bytes)?;
             }
         }
         Ok(())

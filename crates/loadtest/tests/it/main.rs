@@ -1,0 +1,302 @@
+//! The load test as a process, against the floor and against servers that do one thing wrong.
+
+mod faulty;
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+
+use faulty::Fault;
+use serde_json::Value;
+
+/// The floor as a process of its own, ended with the test.
+struct Floor {
+    child: Child,
+    url: String,
+}
+
+impl Floor {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_floor"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the floor starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("it says where it listens");
+        let address = line.trim().strip_prefix("listening on ").expect("an address");
+        Self {
+            url: format!("ws://{address}"),
+            child,
+        }
+    }
+
+    fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        self.child
+            .kill()
+            .and_then(|()| self.child.wait())
+            .expect("the floor runs until it is ended");
+    }
+}
+
+/// Runs the load test: its exit code and its report.
+fn run(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = Command::new(env!("CARGO_BIN_EXE_fanfare-loadtest"))
+        .args(arguments)
+        .arg("--json")
+        .output()
+        .expect("the load test starts");
+    let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    (output.status.code(), report)
+}
+
+#[test]
+fn fanout_counts_every_delivery() {
+    let floor = Floor::start();
+    let (code, report) = run(&[
+        "fanout",
+        "--url",
+        &floor.url,
+        "--pid",
+        &floor.pid(),
+        "--subscribers",
+        "50",
+        "--publishers",
+        "3",
+        "--rate",
+        "200",
+        "--duration",
+        "1s",
+        "--warmup",
+        "100ms",
+    ]);
+    assert_eq!(
+        (code, &report["problems"]),
+        (Some(0), &Value::Array(vec![])),
+        "{report}"
+    );
+    let traffic = &report["traffic"];
+    assert_eq!(traffic["published"], 200);
+    assert_eq!(traffic["deliveries"], 200 * 50);
+    assert_eq!(traffic["foreign"], 0);
+    assert!(traffic["used"]["servers"]["resident"].as_u64() > Some(0), "{report}");
+    assert!(traffic["latency"]["max_ms"].as_f64() > Some(0.0), "{report}");
+}
+
+#[test]
+fn chat_keeps_rooms_apart() {
+    let floor = Floor::start();
+    let (code, report) = run(&[
+        "chat",
+        "--url",
+        &floor.url,
+        "--clients",
+        "40",
+        "--rooms",
+        "8",
+        "--rate",
+        "5",
+        "--duration",
+        "1s",
+    ]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["traffic"]["published"], 200);
+    assert_eq!(report["traffic"]["deliveries"], 200 * 5);
+}
+
+#[test]
+fn connections_are_dealt_to_the_servers_in_turn() {
+    // Two floors do not know each other: each delivers to its own half.
+    let (left, right) = (Floor::start(), Floor::start());
+    let (code, report) = run(&[
+        "fanout",
+        "--url",
+        &left.url,
+        "--url",
+        &right.url,
+        "--subscribers",
+        "20",
+        "--rate",
+        "50",
+        "--duration",
+        "200ms",
+        "--patience",
+        "300ms",
+    ]);
+    assert_eq!(code, Some(1), "{report}");
+    assert_eq!(report["traffic"]["deliveries"], 10 * 10);
+    assert_eq!(report["traffic"]["lost"], 10 * 10);
+}
+
+#[test]
+fn idle_reports_memory_before_and_after() {
+    let floor = Floor::start();
+    let (code, report) = run(&[
+        "idle",
+        "--url",
+        &floor.url,
+        "--pid",
+        &floor.pid(),
+        "--connections",
+        "200",
+        "--hold",
+        "100ms",
+        "--messages",
+        "2",
+        "--rounds",
+        "2",
+    ]);
+    assert_eq!(code, Some(0), "{report}");
+    let memory = &report["memory"];
+    assert!(memory["before"].as_u64() > Some(0), "{report}");
+    assert!(memory["open"].as_u64() >= memory["before"].as_u64(), "{report}");
+    assert_eq!(memory["closed"].as_array().map(Vec::len), Some(2), "{report}");
+    assert_eq!(report["traffic"]["deliveries"], 2 * 200);
+}
+
+#[test]
+fn storm_brings_everybody_back() {
+    let floor = Floor::start();
+    let (code, report) = run(&["storm", "--url", &floor.url, "--connections", "200", "--rounds", "2"]);
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["storms"].as_array().map(Vec::len), Some(2), "{report}");
+    assert_eq!(report["storms"][1]["open"], 200);
+    assert_eq!(report["traffic"]["deliveries"], 3 * 200);
+}
+
+/// Chats in two rooms on a server with `fault`; `counts` are lost, duplicated, reordered and misdelivered.
+#[track_caller]
+fn check(fault: Fault, counts: [u64; 4], problem: &str) {
+    let url = format!("ws://{}", faulty::start(fault));
+    let (code, report) = run(&[
+        "chat",
+        "--url",
+        &url,
+        "--clients",
+        "8",
+        "--rooms",
+        "2",
+        "--rate",
+        "10",
+        "--duration",
+        "1s",
+        "--patience",
+        "500ms",
+    ]);
+    let seen = ["lost", "duplicated", "reordered", "misdelivered"].map(|name| report["traffic"][name].as_u64());
+    assert_eq!(seen, counts.map(Some), "{fault:?}: {report}");
+    assert_eq!(code, Some(if problem.is_empty() { 0 } else { 1 }), "{fault:?}");
+    assert!(report["problems"].to_string().contains(problem), "{fault:?}: {report}");
+}
+
+#[test]
+fn faults_of_a_server_are_found() {
+    check(Fault::Nothing, [0, 0, 0, 0], "");
+    check(Fault::Drops, [1, 0, 0, 0], "1 lost");
+    check(Fault::Duplicates, [0, 1, 0, 0], "1 duplicated");
+    check(Fault::Leaks, [0, 0, 0, 4], "4 delivered in another channel");
+}
+
+#[test]
+fn a_swap_is_seen_where_the_sender_is_the_same() {
+    let url = format!("ws://{}", faulty::start(Fault::Swaps));
+    let (code, report) = run(&[
+        "fanout",
+        "--url",
+        &url,
+        "--subscribers",
+        "4",
+        "--rate",
+        "50",
+        "--duration",
+        "500ms",
+        "--patience",
+        "500ms",
+    ]);
+    assert_eq!(code, Some(1), "{report}");
+    let traffic = &report["traffic"];
+    assert_eq!(
+        (&traffic["lost"], &traffic["reordered"]),
+        (&0.into(), &1.into()),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_connection_that_ends_is_a_failure() {
+    let url = format!("ws://{}", faulty::start(Fault::HangsUp));
+    let (code, report) = run(&[
+        "fanout",
+        "--url",
+        &url,
+        "--subscribers",
+        "4",
+        "--rate",
+        "50",
+        "--duration",
+        "500ms",
+        "--patience",
+        "500ms",
+    ]);
+    assert_eq!(code, Some(1), "{report}");
+    assert!(
+        report["problems"]
+            .to_string()
+            .contains("1 connections ended by themselves"),
+        "{report}"
+    );
+}
+
+/// Nothing opens at `address`; each of two connections is tried twice.
+#[track_caller]
+fn check_refused(address: SocketAddr, reason: &str) {
+    let url = format!("ws://{address}");
+    let (code, report) = run(&["fanout", "--url", &url, "--subscribers", "2", "--attempts", "2"]);
+    assert_eq!(code, Some(1), "{report}");
+    let refused = report["opened"]["refused"].as_object().expect("an object");
+    let counts: Vec<_> = refused
+        .iter()
+        .map(|(reason, count)| (reason.as_str(), count.as_u64()))
+        .collect();
+    assert!(
+        counts.len() == 1 && counts[0].0.contains(reason) && counts[0].1 == Some(4),
+        "{report}"
+    );
+    assert!(
+        report["problems"]
+            .to_string()
+            .contains("2 connections could not be opened"),
+        "{report}"
+    );
+}
+
+#[test]
+fn connections_that_do_not_open_are_a_failure() {
+    check_refused(faulty::start(Fault::Refuses), "answered 503");
+    check_refused(faulty::start(Fault::MistakesKeys), "wrong accept key");
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
+    check_refused(nobody, "Connection refused");
+}
+
+#[test]
+fn a_run_that_cannot_take_place_exits_with_2() {
+    for arguments in [
+        &["fanout", "--url", "http://127.0.0.1:1"][..],
+        &["idle", "--url", "ws://127.0.0.1:1"],
+        &["fanout", "--url", "ws://127.0.0.1:1", "--pid", "4294967295"],
+        &["fanout", "--url", "wss://127.0.0.1:1"],
+        &["chat", "--url", "ws://127.0.0.1:1", "--clients", "2", "--rooms", "3"],
+        &["fanout", "--url", "ws://127.0.0.1:1", "--size", "71"],
+    ] {
+        assert_eq!(run(arguments).0, Some(2), "{arguments:?}");
+    }
+}
