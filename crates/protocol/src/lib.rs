@@ -1,0 +1,19 @@
+//! The words on the wire: what clients ask, what they are told, and how each dialect spells it.
+//!
+//! No I/O, no async, no clock: bytes in, values out. Nothing here knows a socket, Redis or a configuration file.
+
+pub mod channel;
+pub mod close;
+pub mod command;
+pub mod dialect;
+pub mod event;
+pub mod frame;
+pub mod json;
+pub mod publication;
+
+pub use channel::{Channel, ChannelError};
+pub use close::Close;
+pub use command::Command;
+pub use dialect::{DecodeError, Dialect, Encoding};
+pub use event::Event;
+pub use publication::Publication;

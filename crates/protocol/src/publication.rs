@@ -1,0 +1,48 @@
+//! Data sent to a channel, and the frames that carry it to subscribers.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+use crate::{Channel, Encoding, Event};
+
+/// One publication on its way to the subscribers of one node. Shared by `Arc`: whoever asks first for an [`Encoding`] makes its
+/// frame, everybody else gets the same bytes.
+#[derive(Debug)]
+pub struct Publication {
+    /// Where it was published.
+    pub channel: Channel,
+    /// What was published; JSON text for every dialect so far.
+    pub data: Bytes,
+    frames: [OnceLock<Bytes>; Encoding::COUNT],
+}
+
+impl Publication {
+    /// A publication of `data` in `channel`, not encoded yet.
+    pub fn new(channel: Channel, data: Bytes) -> Self {
+        Self {
+            channel,
+            data,
+            frames: Default::default(),
+        }
+    }
+
+    /// The whole WebSocket frame, header included, that carries this publication in `encoding`.
+    pub fn frame(&self, encoding: Encoding) -> &Bytes {
+        self.frames[encoding as usize].get_or_init(|| encoding.encode(&Event::Publication(self)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_made_once() {
+        let channel = Channel::parse("news").expect("valid");
+        let publication = Publication::new(channel, Bytes::from_static(b"{}"));
+        let first = publication.frame(Encoding::Raw).clone();
+        assert_eq!(&first[..], b"\x81\x02{}");
+        assert_eq!(first.as_ptr(), publication.frame(Encoding::Raw).as_ptr());
+    }
+}
