@@ -1,0 +1,300 @@
+//! Every setting of the process: its meaning, unit and default.
+//!
+//! A setting is declared here and nowhere else. [`load`] puts together what files, variables and flags say, and tells every mistake at
+//! once; whoever holds a [`Config`] holds settings that fit together, and nobody reads the environment later.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use protocol::Channel;
+
+use crate::channel_rules::ChannelRule;
+use kind::{ChannelOrOff, Flag, Hidden, List, Maybe, Number, Parsed, Size, Span, Text, Word};
+pub use secret::Secret;
+use section::{section, words};
+
+pub(crate) mod kind;
+mod secret;
+pub(crate) mod section;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// All settings of a process.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Where clients connect.
+    pub listener: Listener,
+    /// Where probes, scrapers and operators connect.
+    pub admin: Admin,
+    /// Redis, which joins the processes.
+    pub redis: Redis,
+    /// The bare channel.
+    pub raw: Raw,
+    /// Who may do what in which channel: the first rule that matches counts, without one a channel is closed.
+    pub channels: Vec<ChannelRule>,
+    /// What one client, or all of them, may ask for.
+    pub limits: Limits,
+    /// Merging of messages in busy channels.
+    pub delivery: Delivery,
+    /// How dead peers are found.
+    pub ping: Ping,
+    /// Leaving without losing anybody.
+    pub drain: Drain,
+    /// What probes answer.
+    pub health: Health,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The demo page.
+    pub demo: Demo,
+    /// This process among the others.
+    pub node: Node,
+    /// Development mode: every channel is open to anyone, the demo page is on, every origin may connect. Never on Kubernetes.
+    pub dev: bool,
+    /// Where the settings came from, for the first line of the log.
+    pub sources: Vec<String>,
+}
+
+section! {
+    /// Where clients connect.
+    pub struct Listener {
+        /// Address that clients connect to.
+        address: IpAddr as Parsed = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        /// Port that clients connect to; 0 takes any free one and prints it. `PORT` sets it too.
+        port: u16 as Number = 3000;
+        /// How sockets are served: by loops of our own, one per core, or attached to actix-web's workers. TLS is always attached.
+        transport: Transport as Word = Transport::Reactor;
+        /// Loops (or workers) that serve sockets; 0 means one per core.
+        reactors: usize as Number = 0;
+        /// Connections that the kernel keeps waiting to be accepted.
+        backlog: u32 as Number = 1024;
+        /// Origins that browsers may connect from besides the page's own host, such as "https://chat.example"; "*" allows all.
+        allowed_origins: Vec<String> as List<Text> = Vec::new();
+        /// Load balancers whose X-Forwarded-For is believed.
+        trusted_proxies: Vec<IpNet> as List<Parsed> = Vec::new();
+        /// Certificate chain in PEM, reloaded when it changes. Together with `tls_key` it turns TLS on.
+        tls_cert: Option<PathBuf> as Maybe<Text> = None;
+        /// Private key in PEM.
+        tls_key: Option<PathBuf> as Maybe<Text> = None;
+    }
+}
+
+words! {
+    /// How sockets are served.
+    pub enum Transport {
+        /// By loops of our own.
+        Reactor = "reactor",
+        /// By actix-web's workers.
+        Attached = "attached",
+    }
+}
+
+section! {
+    /// Where probes, scrapers and operators connect. Never reachable through the public port.
+    pub struct Admin {
+        /// Address and port of the admin listener. Without it: 127.0.0.1, 6000 above `listener.port`.
+        address: Option<SocketAddr> as Maybe<Parsed> = None;
+    }
+}
+
+section! {
+    /// Redis, which joins the processes. Without a URL one process works alone, in memory.
+    pub struct Redis {
+        /// Where Redis is: redis://HOST:PORT/DB, or rediss:// for TLS. `REDIS_URL` sets it too.
+        url: Option<Secret> as Maybe<Hidden> = None;
+        /// File to read the URL from, instead of `url`.
+        url_file: Option<PathBuf> as Maybe<Text> = None;
+        /// ACL user, if the URL has none.
+        username: Option<String> as Maybe<Text> = None;
+        /// Password, if the URL has none.
+        password: Option<Secret> as Maybe<Hidden> = None;
+        /// File to read the password from, instead of `password`.
+        password_file: Option<PathBuf> as Maybe<Text> = None;
+        /// Certificates in PEM that are trusted for rediss://, instead of those of the system.
+        ca_file: Option<PathBuf> as Maybe<Text> = None;
+        /// What the names of all keys and channels on Redis start with, except that of the bare channel.
+        prefix: String as Text = "fanfare:".into();
+        /// Most connections for what needs one of its own, such as checks at start.
+        pool_size: usize as Number = 4;
+        /// How long connecting may take.
+        connect_timeout: Duration as Span = 2 * SECOND;
+        /// How long an answer may take before the connection counts as lost.
+        response_timeout: Duration as Span = 2 * SECOND;
+        /// How often a message is sent to ourselves through Redis, to find a link that has gone deaf.
+        canary_interval: Duration as Span = 2 * SECOND;
+        /// Longest pause between two attempts to connect again.
+        reconnect_max: Duration as Span = SECOND;
+        /// Most messages that wait between Redis and the sockets.
+        queue: usize as Number = 16_384;
+        /// Most bytes that wait between Redis and the sockets.
+        queue_bytes: usize as Size = 16 * MIB;
+    }
+}
+
+section! {
+    /// The bare channel: joined by every client of the path /, and bare JSON on Redis.
+    pub struct Raw {
+        /// Its name; "" turns it off.
+        channel: Option<Channel> as ChannelOrOff = Channel::parse("chat-channel").ok();
+        /// Who may publish in it.
+        publish: RawPublish as Word = RawPublish::Anyone;
+    }
+}
+
+words! {
+    /// Who may publish in the bare channel.
+    pub enum RawPublish {
+        /// Every client that joined it.
+        Anyone = "anyone",
+        /// No client; servers only.
+        Nobody = "nobody",
+    }
+}
+
+section! {
+    /// What one client, or all of them, may ask for.
+    pub struct Limits {
+        /// Most connections in all; more are answered 503.
+        connections: usize as Number = 100_000;
+        /// Most connections of one address; 0 turns it off.
+        connections_per_address: usize as Number = 0;
+        /// Most unfinished handshakes per worker; more wait in the kernel.
+        handshakes: usize as Number = 256;
+        /// Most unfinished handshakes of one address; 0 turns it off. Trusted proxies are exempt.
+        handshakes_per_address: usize as Number = 64;
+        /// How long a handshake may take.
+        handshake_timeout: Duration as Span = 5 * SECOND;
+        /// Most bytes of a request's head.
+        header_size: usize as Size = 16 * KIB;
+        /// Most bytes of one message of a client.
+        message_size: usize as Size = 64 * KIB;
+        /// Most frames that one message may be split into.
+        fragments: usize as Number = 1024;
+        /// Deepest nesting of a client's JSON.
+        json_depth: usize as Number = 512;
+        /// Messages per second that one connection may send, on average; 0 turns it off.
+        message_rate: u32 as Number = 0;
+        /// Messages that one connection may send at once; 0 means as many as `message_rate`.
+        message_burst: u32 as Number = 0;
+        /// What happens to a message over the rate: it is dropped, or the connection is closed.
+        message_excess: Excess as Word = Excess::Drop;
+        /// Most bytes that wait for one client; a slower one is closed.
+        outbox: usize as Size = MIB;
+        /// Most bytes that wait for all clients together; past it the slow ones are closed first.
+        outboxes: usize as Size = 256 * MIB;
+        /// Most items that wait for one reactor.
+        reactor_queue: usize as Number = 16_384;
+        /// Most bytes that wait for one reactor.
+        reactor_queue_bytes: usize as Size = 16 * MIB;
+        /// Most publications that wait for Redis.
+        publish_queue: usize as Number = 8192;
+        /// Most bytes of publications that wait for Redis.
+        publish_queue_bytes: usize as Size = 16 * MIB;
+        /// Bytes that the kernel keeps for one slow client (SO_SNDBUF).
+        write_buffer: usize as Size = 64 * KIB;
+    }
+}
+
+words! {
+    /// What happens to a message over the rate.
+    pub enum Excess {
+        /// It is dropped and counted.
+        Drop = "drop",
+        /// The connection is closed.
+        Close = "close",
+    }
+}
+
+section! {
+    /// Merging of messages in busy channels, so that one write carries several.
+    pub struct Delivery {
+        /// How long a busy channel collects messages; "0" turns merging off.
+        window: Duration as Span = 5 * MILLISECOND;
+        /// Longest time that a channel collects.
+        window_max: Duration as Span = 10 * MILLISECOND;
+        /// Fewest subscribers on one reactor for which merging is worth while.
+        window_fanout: usize as Number = 50;
+    }
+}
+
+section! {
+    /// How dead peers are found.
+    pub struct Ping {
+        /// How often a silent client is pinged.
+        interval: Duration as Span = 30 * SECOND;
+        /// How long it may take to answer; without traffic for `interval` and `timeout` a client is dropped.
+        timeout: Duration as Span = 30 * SECOND;
+    }
+}
+
+section! {
+    /// Leaving without losing anybody.
+    pub struct Drain {
+        /// How long clients are still accepted after /readyz has turned to 503, until load balancers have noticed.
+        delay: Duration as Span = 5 * SECOND;
+        /// How long the closing of connections is spread over.
+        window: Duration as Span = 30 * SECOND;
+        /// How long what is queued may still be written after that; then the process ends.
+        timeout: Duration as Span = 10 * SECOND;
+    }
+}
+
+section! {
+    /// What probes answer.
+    pub struct Health {
+        /// Whether /readyz stays true while Redis is away (lenient: sockets are kept) or not (strict).
+        redis: RedisHealth as Word = RedisHealth::Lenient;
+    }
+}
+
+words! {
+    /// What an outage of Redis means for readiness.
+    pub enum RedisHealth {
+        /// Nothing, once Redis has been there.
+        Lenient = "lenient",
+        /// Not ready while it lasts.
+        Strict = "strict",
+    }
+}
+
+section! {
+    /// What is logged, and how. Logs go to stdout, one event a line.
+    pub struct Log {
+        /// Form of a line; auto means text on a terminal, otherwise JSON.
+        format: LogFormat as Word = LogFormat::Auto;
+        /// Which events, by level and target, such as "info,gateway=debug".
+        filter: String as Text = "info".into();
+    }
+}
+
+words! {
+    /// Form of a line of the log.
+    pub enum LogFormat {
+        /// Text on a terminal, otherwise JSON.
+        Auto = "auto",
+        /// For people.
+        Text = "text",
+        /// For machines.
+        Json = "json",
+    }
+}
+
+section! {
+    /// The demo page.
+    pub struct Demo {
+        /// Whether a plain GET of / shows a small chat.
+        enabled: bool as Flag = false;
+    }
+}
+
+section! {
+    /// This process among the others.
+    pub struct Node {
+        /// Its name in logs and on the demo page; random if not given.
+        name: Option<String> as Maybe<Text> = None;
+    }
+}
