@@ -1,0 +1,347 @@
+//! Sockets that stay with actix-web: the same hub, outbox and rules as a reactor's, over actix-ws.
+//!
+//! For TLS, and for platforms where sockets cannot be handed over. One lane per worker thread, everything on it single-threaded. actix-ws
+//! reads frames (behind our own guard, since it would buffer a frame before it looks at its size); frames go out as the response's body, so
+//! that a publication's bytes are shared. Invariant: all of actix-ws is in this file.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::error::PayloadError;
+use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, dev, web};
+use actix_ws::{AggregatedMessage, ProtocolError};
+use bytes::Bytes;
+use futures_util::Stream;
+use protocol::Close;
+use protocol::frame::{FrameError, Guard, Item as Frame, Kind, Limits, Message, Role};
+use tokio::sync::Notify;
+
+use crate::connections::{ConnectionId, Connections, LaneSettings, Wire};
+use crate::door::Pass;
+use crate::inbox::{Inbox, Item};
+use crate::lane::{Ended, Lane, LaneStats};
+use crate::outbound::Outbound;
+use crate::server::echo_protocol;
+
+/// So much is written to a socket at once.
+const WRITE: usize = 32 * 1024;
+/// The loop turns at least this often, so that a dead one can be told from a quiet one.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// A lane that no thread serves yet.
+pub(crate) fn lane(settings: &LaneSettings) -> Lane {
+    let woken = Arc::new(Notify::new());
+    let notify = Arc::clone(&woken);
+    let inbox = Inbox::new(settings.inbox, move || notify.notify_one());
+    Lane { inbox: Arc::new(inbox), stats: Arc::new(LaneStats::new()), woken: Some(woken) }
+}
+
+/// Serves `lane` on this thread, until it is stopped.
+pub(crate) fn start(number: usize, lane: Lane, settings: LaneSettings, outbound: Arc<Outbound>) -> Worker {
+    let wake = lane.woken.clone().expect("made by `lane`");
+    let shared = Rc::new(Shared {
+        number,
+        frames: settings.frames,
+        connections: RefCell::new(Connections::new(settings, Arc::clone(&lane.stats))),
+        lane,
+        outbound,
+        wake,
+    });
+    actix_web::rt::spawn(turn(Rc::clone(&shared)));
+    Worker(shared)
+}
+
+/// A worker's lane, on its own thread.
+#[derive(Clone)]
+pub(crate) struct Worker(Rc<Shared>);
+
+struct Shared {
+    number: usize,
+    frames: Limits,
+    connections: RefCell<Connections<Socket>>,
+    lane: Lane,
+    outbound: Arc<Outbound>,
+    wake: Arc<Notify>,
+}
+
+/// Takes what the node has for the lane, and does what is due.
+async fn turn(shared: Rc<Shared>) {
+    let mut items = VecDeque::new();
+    loop {
+        let due = shared.connections.borrow().next_due().map(|due| due.saturating_duration_since(Instant::now()));
+        // Sooner is a wake from the node, or from a connection that has brought a deadline.
+        let _ = tokio::time::timeout(due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP), shared.wake.notified()).await;
+        let began = Instant::now();
+        shared.lane.inbox.take(&mut items);
+        let mut connections = shared.connections.borrow_mut();
+        connections.set_now(began);
+        for item in items.drain(..) {
+            match item {
+                Item::Publication(publication) => connections.hub.collect(&publication, began),
+                Item::Drain(pace) => connections.drain(pace),
+                Item::Pause(pause) => std::thread::sleep(pause),
+                Item::Stop => return,
+                Item::Open(_) => unreachable!("attached sockets are not handed over"),
+            }
+        }
+        connections.flush();
+        connections.look_at_due();
+        connections.report(began);
+    }
+}
+
+impl Worker {
+    /// The number of its lane.
+    pub(crate) fn number(&self) -> usize {
+        self.0.number
+    }
+
+    /// Answers a handshake that has a pass, and serves the connection from then on.
+    pub(crate) async fn connect(&self, request: &HttpRequest, payload: web::Payload, pass: Pass) -> Result<HttpResponse, Error> {
+        let refused = Rc::new(Cell::new(None));
+        let guarded = Guarded { payload: payload.into_inner(), guard: Guard::new(Role::Server), limits: self.0.frames, refused: Rc::clone(&refused) };
+        let guarded: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(guarded);
+        let mut payload = dev::Payload::Stream { payload: guarded };
+        let payload = web::Payload::from_request(request, &mut payload).await?;
+        let (mut response, session, messages) = actix_ws::handle(request, payload)?;
+        echo_protocol(request, response.headers_mut());
+        let messages = messages
+            .max_frame_size(self.0.frames.message_size)
+            .aggregate_continuations()
+            .max_continuation_size(self.0.frames.message_size);
+
+        let Pass { client, admitted, interest, .. } = pass;
+        let socket = Socket { body: None, reader: None, is_over: false };
+        let id = {
+            let mut connections = self.0.connections.borrow_mut();
+            connections.set_now(Instant::now());
+            let key = connections.open(socket, client, admitted, interest, &Bytes::new());
+            connections.id(key).expect("just opened")
+        };
+        let reading = Reading { shared: Rc::clone(&self.0), id, messages, refused, _session: session };
+        actix_web::rt::spawn(reading.run());
+        let shared = Rc::clone(&self.0);
+        // The old body stays inside the new one: dropping it would end the stream of messages.
+        Ok(response.map_body(move |_, old| BoxBody::new(Body { shared, id, _old: old })))
+    }
+}
+
+/// The way out of a connection: nothing is written here, the body fetches it.
+struct Socket {
+    body: Option<Waker>,
+    reader: Option<Waker>,
+    /// What waits is the last.
+    is_over: bool,
+}
+
+impl Write for Socket {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        if let Some(body) = self.body.take() {
+            body.wake();
+        }
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Wire for Socket {
+    fn hang_up(&mut self) {
+        self.is_over = true;
+        self.body.take().into_iter().chain(self.reader.take()).for_each(Waker::wake);
+    }
+
+    fn reset(&mut self) {
+        self.hang_up();
+    }
+}
+
+/// The bytes that go out, as the body of the 101.
+struct Body {
+    shared: Rc<Shared>,
+    id: ConnectionId,
+    _old: BoxBody,
+}
+
+impl MessageBody for Body {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let mut connections = self.shared.connections.borrow_mut();
+        let Some(key) = connections.find(self.id) else { return Poll::Ready(None) };
+        if let Some(bytes) = connections.take(key, WRITE) {
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        connections.finish_if_done(key);
+        match connections.find(self.id).and_then(|key| connections.wire(key)) {
+            Some(socket) if !socket.is_over => {
+                socket.body = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            _ => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for Body {
+    /// The connection broke, or has ended.
+    fn drop(&mut self) {
+        if let Ok(mut connections) = self.shared.connections.try_borrow_mut()
+            && let Some(key) = connections.find(self.id)
+        {
+            connections.end(key, Ended::Lost);
+        }
+    }
+}
+
+/// What comes in.
+struct Reading {
+    shared: Rc<Shared>,
+    id: ConnectionId,
+    messages: actix_ws::AggregatedMessageStream,
+    refused: Rc<Cell<Option<FrameError>>>,
+    _session: actix_ws::Session,
+}
+
+impl Reading {
+    async fn run(mut self) {
+        while let Some(message) = self.next().await {
+            let Some(key) = self.shared.connections.borrow().find(self.id) else { return };
+            let outcome = match self.refused.get() {
+                Some(error) => Err(error),
+                None => message.map(frame).map_err(|error| frame_error(&error)),
+            };
+            let mut connections = self.shared.connections.borrow_mut();
+            connections.set_now(Instant::now());
+            match outcome {
+                Ok(frame) => receive(&self.shared, &mut connections, key, frame),
+                Err(error) => return connections.fail(key, error),
+            }
+            self.shared.wake.notify_one();
+            drop(connections);
+            self.hand_over().await;
+        }
+        let mut connections = self.shared.connections.borrow_mut();
+        if let Some(key) = connections.find(self.id) {
+            match self.refused.get() {
+                Some(error) => connections.fail(key, error),
+                None => connections.end(key, Ended::Lost),
+            }
+        }
+    }
+
+    /// The next message; `None` also when the gateway has closed.
+    async fn next(&mut self) -> Option<Result<AggregatedMessage, ProtocolError>> {
+        let (shared, id) = (&self.shared, self.id);
+        let mut message = std::pin::pin!(self.messages.recv());
+        futures_util::future::poll_fn(|cx| {
+            if let Poll::Ready(message) = message.as_mut().poll(cx) {
+                return Poll::Ready(message);
+            }
+            let mut connections = shared.connections.borrow_mut();
+            match connections.find(id).and_then(|key| connections.wire(key)) {
+                Some(socket) => {
+                    socket.reader = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+                None => Poll::Ready(None),
+            }
+        })
+        .await
+    }
+
+    /// Gives the node what was read, and does not read on until it has room.
+    async fn hand_over(&self) {
+        let outgoing = std::mem::take(&mut self.shared.connections.borrow_mut().outgoing);
+        if !outgoing.is_empty() {
+            let mut outgoing = outgoing;
+            let mut is_open = self.shared.outbound.push(&mut outgoing);
+            while !is_open {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                is_open = self.shared.outbound.is_open();
+            }
+        }
+    }
+}
+
+/// Acts on a frame. A panic costs this connection only.
+fn receive(shared: &Shared, connections: &mut Connections<Socket>, key: usize, frame: Frame) {
+    let length = match &frame {
+        Frame::Message(message) => message.data.len(),
+        Frame::Ping(data) | Frame::Pong(data) => data.len(),
+        Frame::Close { reason, .. } => reason.len(),
+    };
+    connections.heard(key, length);
+    if catch_unwind(AssertUnwindSafe(|| connections.receive(key, frame))).is_err() {
+        shared.lane.stats.panics.add(1);
+        connections.close(key, Close::Internal);
+    }
+}
+
+fn frame(message: AggregatedMessage) -> Frame {
+    match message {
+        AggregatedMessage::Text(text) => Frame::Message(Message { kind: Kind::Text, data: text.into_bytes() }),
+        AggregatedMessage::Binary(data) => Frame::Message(Message { kind: Kind::Binary, data }),
+        AggregatedMessage::Ping(data) => Frame::Ping(data),
+        AggregatedMessage::Pong(data) => Frame::Pong(data),
+        AggregatedMessage::Close(reason) => Frame::Close {
+            code: reason.as_ref().map(|reason| reason.code.into()),
+            reason: reason.and_then(|reason| reason.description).unwrap_or_default(),
+        },
+    }
+}
+
+fn frame_error(error: &ProtocolError) -> FrameError {
+    match error {
+        ProtocolError::Overflow => FrameError::TooLarge,
+        // The guard has judged the frame; what is left is text that is not UTF-8, which actix-ws reports as a failure to read.
+        ProtocolError::Io(error) if error.kind() == io::ErrorKind::InvalidData => FrameError::InvalidUtf8,
+        _ => FrameError::Protocol("not a frame"),
+    }
+}
+
+/// The bytes that come in, as long as their frames may pass.
+struct Guarded {
+    payload: dev::Payload,
+    guard: Guard,
+    limits: Limits,
+    refused: Rc<Cell<Option<FrameError>>>,
+}
+
+impl Stream for Guarded {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.refused.get().is_some() {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut self.payload).poll_next(cx);
+        let Poll::Ready(Some(Ok(chunk))) = &polled else { return polled };
+        let limits = self.limits;
+        match self.guard.check(chunk, &limits) {
+            Ok(()) => polled,
+            Err((passed, error)) => {
+                self.refused.set(Some(error));
+                match passed {
+                    0 => Poll::Ready(None),
+                    passed => Poll::Ready(Some(Ok(chunk.slice(..passed)))),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What one client may do and has done: takes a message, answers with what to do about it.
+//!
+//! No I/O and no clock of its own; the lane that owns the socket acts on the answer. Nothing here depends on the dialect but the decoding.
+
+use std::time::Instant;
+
+use bus::Outgoing;
+use protocol::frame::Message;
+use protocol::{Close, Command, Dialect, Encoding};
+
+use crate::lane::Dropped;
+
+/// Who is behind a connection, and how much of its allowance is used.
+pub(crate) struct Client {
+    dialect: Dialect,
+    may_publish: bool,
+    allowance: Option<Box<Allowance>>,
+    json_depth: usize,
+}
+
+/// What to do about a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Give it to the bus.
+    Publish(Outgoing),
+    /// Drop it, and count why; the connection stays.
+    Drop(Dropped),
+    /// Close the connection.
+    Close(Close),
+}
+
+/// How many messages a client may send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rate {
+    /// A second, on average.
+    pub(crate) per_second: u32,
+    /// At once, after a pause.
+    pub(crate) burst: u32,
+    /// Whether a message too many closes the connection, or is only dropped.
+    pub(crate) closes: bool,
+}
+
+/// A token bucket.
+struct Allowance {
+    rate: Rate,
+    left: f64,
+    at: Instant,
+}
+
+impl Client {
+    /// A client that has just been admitted.
+    pub(crate) fn new(dialect: Dialect, may_publish: bool, rate: Option<Rate>, json_depth: usize, now: Instant) -> Self {
+        let allowance = rate.map(|rate| Box::new(Allowance { rate, left: f64::from(rate.burst), at: now }));
+        Self { dialect, may_publish, allowance, json_depth }
+    }
+
+    /// How its events are spelled.
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.dialect.encoding()
+    }
+
+    /// What to do about `message`, received at `now`.
+    pub(crate) fn receive(&mut self, message: Message, now: Instant) -> Action {
+        if let Some(allowance) = &mut self.allowance
+            && !allowance.take(now)
+        {
+            return match allowance.rate.closes {
+                true => Action::Close(Close::Policy),
+                false => Action::Drop(Dropped::RateLimit),
+            };
+        }
+        match self.dialect.decode(message, self.json_depth) {
+            Ok(Command::Publish { channel, data }) if self.may_publish => Action::Publish(Outgoing { channel, data }),
+            Ok(Command::Publish { .. } | Command::Subscribe { .. }) => Action::Drop(Dropped::NotAllowed),
+            Err(error) => {
+                tracing::debug!(%error, "dropped a message");
+                Action::Drop(Dropped::Malformed)
+            }
+        }
+    }
+}
+
+impl Allowance {
+    fn take(&mut self, now: Instant) -> bool {
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(self.rate.per_second);
+        self.left = (self.left + earned).min(f64::from(self.rate.burst));
+        self.at = now;
+        let may = self.left >= 1.0;
+        if may {
+            self.left -= 1.0;
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use protocol::Channel;
+    use protocol::frame::Kind;
+
+    use super::*;
+
+    fn client(may_publish: bool, rate: Option<Rate>, now: Instant) -> Client {
+        let channel = Channel::parse("news").expect("valid");
+        Client::new(Dialect::Raw { channel }, may_publish, rate, 512, now)
+    }
+
+    fn text(data: &'static str) -> Message {
+        Message { kind: Kind::Text, data: data.into() }
+    }
+
+    #[test]
+    fn publishes_what_it_may() {
+        let now = Instant::now();
+        let channel = Channel::parse("news").expect("valid");
+        let publish = Action::Publish(Outgoing { channel, data: "{\"x\":1}".into() });
+        assert_eq!(client(true, None, now).receive(text(r#"{"x": 1}"#), now), publish);
+        assert_eq!(client(false, None, now).receive(text("1"), now), Action::Drop(Dropped::NotAllowed));
+        assert_eq!(client(true, None, now).receive(text("{bad"), now), Action::Drop(Dropped::Malformed));
+    }
+
+    #[test]
+    fn an_allowance_is_used_up_and_earned_back() {
+        let start = Instant::now();
+        let rate = Rate { per_second: 10, burst: 3, closes: false };
+        let mut client = client(true, Some(rate), start);
+        let mut allowed = |after| !matches!(client.receive(text("1"), start + Duration::from_millis(after)), Action::Drop(_));
+        let pattern: Vec<bool> = [0, 0, 0, 0, 50, 100, 100, 5000, 5000, 5000, 5000].into_iter().map(&mut allowed).collect();
+        assert_eq!(pattern, [true, true, true, false, false, true, false, true, true, true, false]);
+    }
+
+    #[test]
+    fn a_message_too_many_may_close() {
+        let now = Instant::now();
+        let rate = Rate { per_second: 1, burst: 1, closes: true };
+        let mut client = client(true, Some(rate), now);
+        assert!(matches!(client.receive(text("1"), now), Action::Publish(_)));
+        assert_eq!(client.receive(text("1"), now), Action::Close(Close::Policy));
+    }
+}

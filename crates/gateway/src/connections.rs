@@ -1,0 +1,422 @@
+//! The connections of one lane: who is open, who is closing, who is late, and what each is sent.
+//!
+//! Shared by both transports; a transport brings frames in and carries bytes out. Decides nothing about rights: it asks the client.
+//! Invariant: a connection is in the hub exactly while it is open.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bus::Outgoing;
+use bytes::Bytes;
+use protocol::Close;
+use protocol::frame::{self, FrameError, Item as Frame, Limits};
+use slab::Slab;
+
+use crate::admission::Admitted;
+use crate::client::{Action, Client};
+use crate::drain::{Pace, Schedule};
+use crate::hub::{Delivered, Hub, SocketKey, WindowSettings};
+use crate::inbox::InboxLimits;
+use crate::interest::Interest;
+use crate::lane::{Dropped, Ended, LaneStats};
+
+mod connection;
+mod wheel;
+
+pub(crate) use connection::Wire;
+use connection::{Connection, Sent, State};
+use wheel::{Due, Tick, Wheel};
+
+const TICK: Duration = Duration::from_millis(50);
+/// How long a closing connection may take to read what waits for it and to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// The same for one that broke the rules.
+const SHORT_GOODBYE: Duration = Duration::from_millis(1500);
+
+/// What a lane is told once, at its start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneSettings {
+    pub(crate) frames: Limits,
+    /// The most bytes one outbox may hold.
+    pub(crate) outbox: usize,
+    /// The most bytes all outboxes of the lane may hold; past it no outbox may grow.
+    pub(crate) outboxes: usize,
+    pub(crate) inbox: InboxLimits,
+    pub(crate) windows: WindowSettings,
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_timeout: Duration,
+}
+
+/// Names a connection of a lane, also after its place was taken by another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnectionId {
+    pub(crate) key: SocketKey,
+    pub(crate) generation: u32,
+}
+
+pub(crate) struct Connections<W> {
+    settings: LaneSettings,
+    stats: Arc<LaneStats>,
+    pub(crate) hub: Hub,
+    table: Table<W>,
+    wheel: Wheel,
+    generation: u32,
+    schedule: Option<Schedule<ConnectionId>>,
+    /// Publications for the bus; whoever owns the lane hands them over.
+    pub(crate) outgoing: Vec<Outgoing>,
+    start: Instant,
+    now: Instant,
+}
+
+/// The connections, apart from the hub, so that the hub can write to them.
+struct Table<W> {
+    slab: Slab<Connection<W>>,
+    /// The most bytes that may wait for one connection.
+    most_waiting: usize,
+    /// The most bytes that may wait for all of them.
+    budget: usize,
+    waiting: usize,
+    sent_bytes: u64,
+    /// Connections that a delivery found broken or too slow; they leave the hub when it is done.
+    doomed: Vec<SocketKey>,
+}
+
+impl<W: Wire> Table<W> {
+    fn send(&mut self, key: SocketKey, frames: &Bytes) {
+        let Some(connection) = self.slab.get_mut(key) else { return };
+        let before = connection.waiting();
+        let most = if self.waiting < self.budget { self.most_waiting } else { 0 };
+        let sent = connection.send(frames, most);
+        self.waiting = self.waiting + connection.waiting() - before;
+        match sent {
+            Sent::Taken => self.sent_bytes += frames.len() as u64,
+            Sent::Overflow | Sent::Broken => self.doomed.push(key),
+            Sent::Refused => {}
+        }
+    }
+
+    /// Changes a connection and keeps the sum of what waits.
+    fn change<R>(&mut self, key: SocketKey, change: impl FnOnce(&mut Connection<W>) -> R) -> R {
+        let connection = &mut self.slab[key];
+        let before = connection.waiting();
+        let result = change(connection);
+        self.waiting = self.waiting + connection.waiting() - before;
+        result
+    }
+}
+
+impl<W: Wire> Connections<W> {
+    pub(crate) fn new(settings: LaneSettings, stats: Arc<LaneStats>) -> Self {
+        let now = Instant::now();
+        Self {
+            hub: Hub::new(settings.windows),
+            table: Table {
+                slab: Slab::new(),
+                most_waiting: settings.outbox,
+                budget: settings.outboxes,
+                waiting: 0,
+                sent_bytes: 0,
+                doomed: Vec::new(),
+            },
+            settings,
+            stats,
+            wheel: Wheel::new(),
+            generation: 0,
+            schedule: None,
+            outgoing: Vec::new(),
+            start: now,
+            now,
+        }
+    }
+
+    /// Begins a turn.
+    pub(crate) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The id that the next connection will have.
+    pub(crate) fn next_id(&self) -> ConnectionId {
+        ConnectionId { key: self.table.slab.vacant_key(), generation: self.generation.wrapping_add(1) }
+    }
+
+    /// The key of a connection that is still there.
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<SocketKey> {
+        self.table.slab.get(id.key).filter(|connection| connection.generation == id.generation).map(|_| id.key)
+    }
+
+    pub(crate) fn id(&self, key: SocketKey) -> Option<ConnectionId> {
+        self.table.slab.get(key).map(|connection| ConnectionId { key, generation: connection.generation })
+    }
+
+    pub(crate) fn wire(&mut self, key: SocketKey) -> Option<&mut W> {
+        self.table.slab.get_mut(key).map(|connection| &mut connection.wire)
+    }
+
+    /// Takes a connection in: joins the hub first and then sends `head`, so that nothing published after the client has read it is missed.
+    pub(crate) fn open(&mut self, wire: W, client: Client, admitted: Admitted, interest: Interest, head: &Bytes) -> SocketKey {
+        self.generation = self.generation.wrapping_add(1);
+        let encoding = client.encoding();
+        let now = self.tick();
+        let key = self.table.slab.insert(Connection::new(wire, self.generation, client, admitted, now));
+        self.stats.opened.add(1);
+        let table = &mut self.table;
+        let (membership, delivered) = self.hub.join(key, encoding, interest, |key, frames| table.send(key, frames));
+        self.count(&delivered);
+        self.table.slab[key].memberships.push(membership);
+        if !head.is_empty() {
+            self.table.send(key, head);
+        }
+        self.watch(key);
+        self.remove_doomed();
+        key
+    }
+
+    /// Whether frames of this connection are still looked at.
+    pub(crate) fn hears(&self, key: SocketKey) -> bool {
+        self.table.slab.get(key).is_some_and(|connection| !matches!(connection.state, State::Closing(closing) if closing.is_deaf))
+    }
+
+    /// Something came from the client.
+    pub(crate) fn heard(&mut self, key: SocketKey, bytes: usize) {
+        self.stats.received_bytes.add(bytes as u64);
+        let now = self.tick();
+        if let Some(connection) = self.table.slab.get_mut(key) {
+            connection.heard = now;
+            connection.is_pinged = false;
+        }
+    }
+
+    /// Acts on a frame of the client.
+    pub(crate) fn receive(&mut self, key: SocketKey, frame: Frame) {
+        let Some(connection) = self.table.slab.get_mut(key) else { return };
+        match frame {
+            Frame::Message(message) if connection.state == State::Open => {
+                self.stats.received_messages.add(1);
+                match connection.client.receive(message, self.now) {
+                    Action::Publish(outgoing) => self.outgoing.push(outgoing),
+                    Action::Drop(reason) => self.stats.drop_one(reason),
+                    Action::Close(close) => self.close(key, close),
+                }
+            }
+            Frame::Ping(payload) => self.table.send(key, &frame::pong(&payload)),
+            Frame::Message(_) | Frame::Pong(_) => {}
+            Frame::Close { code, .. } => self.closed_by_client(key, code),
+        }
+    }
+
+    /// The client broke the protocol.
+    pub(crate) fn fail(&mut self, key: SocketKey, error: FrameError) {
+        tracing::debug!(%error, "a client broke the protocol");
+        self.close(key, error.close());
+    }
+
+    /// The wire takes bytes again.
+    pub(crate) fn write_on(&mut self, key: SocketKey) {
+        if !self.table.slab.contains(key) {
+            return;
+        }
+        match self.table.change(key, Connection::flush) {
+            Ok(true) => self.finish_if_done(key),
+            Ok(false) => {}
+            Err(_) => self.end(key, Ended::Lost),
+        }
+    }
+
+    /// Takes what waits for a connection, for a wire that fetches.
+    pub(crate) fn take(&mut self, key: SocketKey, most: usize) -> Option<Bytes> {
+        self.table.slab.get(key)?;
+        self.table.change(key, |connection| connection.take(most))
+    }
+
+    /// Writes what was collected and is due.
+    pub(crate) fn flush(&mut self) {
+        let table = &mut self.table;
+        let delivered = self.hub.flush(self.now, |key, frames| table.send(key, frames));
+        self.count(&delivered);
+        self.remove_doomed();
+    }
+
+    /// Begins to close a connection; what was collected for it goes out first.
+    pub(crate) fn close(&mut self, key: SocketKey, close: Close) {
+        if self.table.slab.get(key).is_none_or(|connection| connection.state != State::Open) {
+            return;
+        }
+        for membership in self.table.slab[key].memberships.clone() {
+            let table = &mut self.table;
+            let delivered = self.hub.settle(membership, |key, frames| table.send(key, frames));
+            self.count(&delivered);
+        }
+        self.leave(key);
+        self.table.change(key, |connection| connection.close(close));
+        self.watch(key);
+        self.finish_if_done(key);
+    }
+
+    /// Ends a closing connection whose last bytes are out, and hangs up when only the client's answer is missing.
+    pub(crate) fn finish_if_done(&mut self, key: SocketKey) {
+        let Some(connection) = self.table.slab.get_mut(key) else { return };
+        let State::Closing(closing) = connection.state else { return };
+        if connection.waiting() > 0 {
+            return;
+        }
+        if closing.is_answered {
+            self.end(key, closing.why);
+        } else if closing.is_deaf {
+            // What the client still sends is read and thrown away until it hangs up too: a reset could overtake the Close.
+            connection.wire.hang_up();
+        }
+    }
+
+    /// The connection is over.
+    pub(crate) fn end(&mut self, key: SocketKey, why: Ended) {
+        self.leave(key);
+        let Some(mut connection) = self.table.slab.try_remove(key) else { return };
+        self.table.waiting -= connection.waiting();
+        connection.wire.hang_up();
+        self.stats.end_one(match connection.state {
+            State::Closing(closing) => closing.why,
+            State::Open => why,
+        });
+        connection.admitted.ended();
+    }
+
+    /// Closes every connection at `pace`.
+    pub(crate) fn drain(&mut self, pace: Pace) {
+        let everybody = self.table.slab.iter().map(|(key, connection)| ConnectionId { key, generation: connection.generation });
+        self.schedule = Some(Schedule::new(everybody.collect(), pace));
+    }
+
+    /// Pings, deadlines and scheduled closes.
+    pub(crate) fn look_at_due(&mut self) {
+        let now = self.tick();
+        let mut due = Vec::new();
+        self.wheel.advance(now, &mut due);
+        for Due { key, generation, at } in due {
+            if self.table.slab.get(key).is_some_and(|connection| connection.generation == generation && connection.due == at) {
+                self.look_at(key, now);
+            }
+        }
+        if let Some(mut schedule) = self.schedule.take() {
+            for id in schedule.due(self.now) {
+                if let Some(key) = self.find(id) {
+                    self.close(key, Close::Shutdown);
+                }
+            }
+            self.schedule = Some(schedule).filter(|schedule| !schedule.is_over());
+        }
+        self.remove_doomed();
+    }
+
+    /// When something has to be done, if nothing comes in before.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let look = self.wheel.next().map(|tick| self.start + TICK * tick);
+        let close = self.schedule.as_ref().map(Schedule::next);
+        [self.hub.next_due(), look, close].into_iter().flatten().min()
+    }
+
+    /// Ends a turn that began at `began`.
+    pub(crate) fn report(&mut self, began: Instant) {
+        self.stats.sent_bytes.add(std::mem::take(&mut self.table.sent_bytes));
+        self.stats.connections.set(self.table.slab.len() as u64);
+        self.stats.outbox_bytes.set(self.table.waiting as u64);
+        let (channels, subscriptions) = self.hub.size();
+        self.stats.channels.set(channels as u64);
+        self.stats.subscriptions.set(subscriptions as u64);
+        self.stats.tick(began, Instant::now());
+    }
+
+    fn closed_by_client(&mut self, key: SocketKey, code: Option<u16>) {
+        match &mut self.table.slab[key].state {
+            State::Open => self.close(key, Close::Answer { code }),
+            State::Closing(closing) => {
+                closing.is_answered = true;
+                self.finish_if_done(key);
+            }
+        }
+    }
+
+    /// Connections that a delivery found too slow are out of the hub and get their Close; broken ones end.
+    fn remove_doomed(&mut self) {
+        while let Some(key) = self.table.doomed.pop() {
+            match self.table.slab.get(key).map(|connection| connection.state) {
+                Some(State::Open) => self.end(key, Ended::Lost),
+                Some(State::Closing(_)) => {
+                    self.stats.drop_one(Dropped::SlowConsumer);
+                    self.leave(key);
+                    self.watch(key);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn leave(&mut self, key: SocketKey) {
+        let Some(connection) = self.table.slab.get_mut(key) else { return };
+        for membership in std::mem::take(&mut connection.memberships) {
+            if let Some((moved, place)) = self.hub.leave(membership) {
+                self.table.slab[moved].memberships.iter_mut().for_each(|membership| membership.correct(place));
+            }
+        }
+    }
+
+    /// Sets the date at which the wheel looks at a connection again.
+    fn watch(&mut self, key: SocketKey) {
+        let now = self.tick();
+        let Some(connection) = self.table.slab.get_mut(key) else { return };
+        let at = match connection.state {
+            State::Closing(closing) if closing.is_deaf => now + ticks(SHORT_GOODBYE),
+            State::Closing(_) => now + ticks(GOODBYE),
+            State::Open if connection.is_pinged => connection.heard + ticks(self.settings.ping_interval + self.settings.ping_timeout),
+            State::Open => connection.heard + spread(ticks(self.settings.ping_interval), key),
+        };
+        connection.due = at.max(now + 1);
+        self.wheel.add(Due { key, generation: connection.generation, at: connection.due });
+    }
+
+    fn look_at(&mut self, key: SocketKey, now: Tick) {
+        let connection = &mut self.table.slab[key];
+        let silence = now - connection.heard;
+        match connection.state {
+            State::Closing(closing) => {
+                // Too slow even for the Close: give the kernel's memory back at once.
+                connection.wire.reset();
+                self.end(key, closing.why);
+            }
+            State::Open if silence >= ticks(self.settings.ping_interval + self.settings.ping_timeout) => {
+                connection.wire.reset();
+                self.end(key, Ended::PingTimeout);
+            }
+            State::Open => {
+                if !connection.is_pinged && silence >= spread(ticks(self.settings.ping_interval), key) {
+                    connection.is_pinged = true;
+                    self.table.send(key, &PING);
+                }
+                self.watch(key);
+            }
+        }
+    }
+
+    fn count(&self, delivered: &Delivered) {
+        self.stats.deliveries.add(delivered.deliveries);
+        self.stats.writes.add(delivered.writes);
+    }
+
+    fn tick(&self) -> Tick {
+        ticks(self.now.saturating_duration_since(self.start))
+    }
+}
+
+static PING: std::sync::LazyLock<Bytes> = std::sync::LazyLock::new(|| frame::ping(b""));
+
+fn ticks(duration: Duration) -> Tick {
+    Tick::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(Tick::MAX / 4)
+}
+
+/// Up to a tenth less, by key: connections that came together are not all pinged together.
+fn spread(ticks: Tick, key: SocketKey) -> Tick {
+    ticks - (ticks / 10) * (key % 16) as Tick / 16
+}

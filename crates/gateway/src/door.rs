@@ -1,0 +1,182 @@
+//! Who may come in: handshake, origin, channel, room. In that order, so that what costs most is asked last.
+//!
+//! Ordinary request handling: takes a request, answers with a [`Pass`] or a [`Refusal`]. Neither transport lets anybody in without a pass.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use actix_http::ws::{HandshakeError, verify_handshake};
+use actix_web::http::{StatusCode, Version, header};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use protocol::{Channel, Dialect};
+
+use crate::admission::{Admitted, Full};
+use crate::channel_rules::{Publish, Subscribe};
+use crate::client::Client;
+use crate::config::RawPublish;
+use crate::interest::Interest;
+use crate::metrics::Rejected;
+use crate::node::Node;
+
+/// How long a handshake waits for Redis to confirm the subscription.
+const CONFIRMATION: Duration = Duration::from_secs(1);
+
+/// The right to be connected: everything a lane needs but the socket.
+pub(crate) struct Pass {
+    pub(crate) lane: usize,
+    pub(crate) client: Client,
+    pub(crate) admitted: Admitted,
+    pub(crate) interest: Interest,
+}
+
+/// Why a request gets no pass.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("{0}")]
+    Handshake(#[from] HandshakeError),
+    #[error("a WebSocket handshake needs HTTP/1.1")]
+    HttpVersion,
+    #[error("this address is for WebSocket connections")]
+    NotAWebSocket,
+    #[error("a handshake has no body")]
+    Body,
+    #[error("this origin is not allowed")]
+    Origin,
+    #[error("there is no such channel")]
+    UnknownChannel,
+    #[error("this channel is not open")]
+    Forbidden,
+    #[error("{0}")]
+    Full(#[from] Full),
+    #[error("this node is leaving")]
+    Draining,
+    #[error("the bus does not answer")]
+    Bus,
+}
+
+impl Refusal {
+    fn reason(&self) -> Rejected {
+        match self {
+            Self::Handshake(_) | Self::HttpVersion | Self::NotAWebSocket | Self::Body => Rejected::BadRequest,
+            Self::Origin => Rejected::Origin,
+            Self::UnknownChannel | Self::Forbidden => Rejected::Channel,
+            Self::Full(Full::Node) => Rejected::Capacity,
+            Self::Full(Full::Address) => Rejected::Address,
+            Self::Draining => Rejected::Draining,
+            Self::Bus => Rejected::Bus,
+        }
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::Handshake(HandshakeError::GetMethodRequired) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Handshake(HandshakeError::NoWebsocketUpgrade | HandshakeError::UnsupportedVersion) => StatusCode::UPGRADE_REQUIRED,
+            Self::NotAWebSocket => StatusCode::UPGRADE_REQUIRED,
+            Self::Handshake(_) | Self::HttpVersion | Self::Body => StatusCode::BAD_REQUEST,
+            Self::Origin | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::UnknownChannel => StatusCode::NOT_FOUND,
+            Self::Full(Full::Address) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Full(Full::Node) | Self::Draining | Self::Bus => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status_code());
+        match self.status_code() {
+            StatusCode::UPGRADE_REQUIRED => {
+                response.insert_header((header::UPGRADE, "websocket")).insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+            }
+            StatusCode::METHOD_NOT_ALLOWED => drop(response.insert_header((header::ALLOW, "GET"))),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => drop(response.insert_header((header::RETRY_AFTER, "1"))),
+            _ => {}
+        }
+        response.content_type("text/plain; charset=utf-8").body(format!("{self}\n"))
+    }
+}
+
+/// Asks for a pass to `channel` on `lane`.
+pub(crate) async fn knock(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> Result<Pass, Refusal> {
+    let began = Instant::now();
+    let pass = judge(node, request, channel, lane).await;
+    match &pass {
+        Ok(_) => node.metrics.handshake_duration.observe(began.elapsed().as_secs_f64()),
+        Err(refusal) => {
+            tracing::debug!(%refusal, "refused a connection");
+            node.metrics.reject(refusal.reason());
+        }
+    }
+    pass
+}
+
+async fn judge(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> Result<Pass, Refusal> {
+    if node.is_closed() {
+        return Err(Refusal::Draining);
+    }
+    verify_handshake(request.head())?;
+    if request.version() != Version::HTTP_11 {
+        return Err(Refusal::HttpVersion);
+    }
+    if request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
+        return Err(Refusal::Body);
+    }
+    if !is_allowed_origin(node, request) {
+        return Err(Refusal::Origin);
+    }
+    let right = right(node, channel)?;
+    let admitted = node.admission.admit(address(node, request))?;
+    let mut interest = node.interests.hold(&right.channel, Some(lane), right.merges);
+    if tokio::time::timeout(CONFIRMATION, interest.confirmed()).await.is_err() {
+        return Err(Refusal::Bus);
+    }
+    let dialect = Dialect::Raw { channel: right.channel };
+    let client = Client::new(dialect, right.may_publish, node.rate, node.config.limits.json_depth, Instant::now());
+    Ok(Pass { lane, client, admitted, interest })
+}
+
+/// What anyone may do in a channel.
+struct Right {
+    channel: Channel,
+    may_publish: bool,
+    merges: bool,
+}
+
+fn right(node: &Node, name: &str) -> Result<Right, Refusal> {
+    let channel = Channel::parse(name).map_err(|_| Refusal::UnknownChannel)?;
+    if node.config.raw.channel.as_ref() == Some(&channel) {
+        let may_publish = node.config.raw.publish == RawPublish::Anyone;
+        return Ok(Right { channel, may_publish, merges: true });
+    }
+    let rule = node.rules.for_channel(&channel).ok_or(Refusal::UnknownChannel)?;
+    match rule.subscribe {
+        Subscribe::Anyone => Ok(Right {
+            channel,
+            may_publish: rule.publish == Publish::Subscribers,
+            merges: rule.window.is_none_or(|window| !window.is_zero()),
+        }),
+        Subscribe::Nobody => Err(Refusal::Forbidden),
+    }
+}
+
+/// Without an Origin it is no browser; with one it must be our own host or listed.
+fn is_allowed_origin(node: &Node, request: &HttpRequest) -> bool {
+    let mut origins = request.headers().get_all(header::ORIGIN);
+    let Some(origin) = origins.next() else { return true };
+    let allowed = &node.config.listener.allowed_origins;
+    if node.config.dev || allowed.iter().any(|allowed| allowed == "*") {
+        return true;
+    }
+    let (Ok(origin), None) = (origin.to_str(), origins.next()) else { return false };
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let own = origin.split_once("://").map(|(_, host)| host);
+    own.is_some() && own.zip(host).is_some_and(|(own, host)| own.eq_ignore_ascii_case(host))
+        || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+}
+
+fn address(node: &Node, request: &HttpRequest) -> IpAddr {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let forwarded: Vec<&str> =
+        request.headers().get_all(header::X_FORWARDED_FOR).filter_map(|value| value.to_str().ok()).collect();
+    node.admission.client_address(peer, forwarded.into_iter())
+}

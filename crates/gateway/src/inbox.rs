@@ -1,0 +1,142 @@
+//! What the node has for one lane, in one order: publications, new connections, the beginning of a drain.
+//!
+//! Bounded: past its limits publications are dropped whole and counted, with one warning each time the lane falls behind; connections and
+//! the drain always find room, they are bounded by admission. Neither side ever waits for the other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bus::Counter;
+use parking_lot::Mutex;
+use protocol::Publication;
+
+use crate::drain::Pace;
+use crate::upgrade::Handover;
+
+/// One thing for a lane to do.
+pub(crate) enum Item {
+    /// Hand this to every subscriber.
+    Publication(Arc<Publication>),
+    /// A new connection, subscribed before its handshake is answered.
+    Open(Box<Handover>),
+    /// Close every connection at this pace.
+    Drain(Pace),
+    /// Stand still for that long; how tests make a lane fall behind.
+    Pause(std::time::Duration),
+    /// End the lane.
+    Stop,
+}
+
+/// The queue from the node to one lane.
+pub(crate) struct Inbox {
+    queue: Mutex<Queue>,
+    wake: Box<dyn Fn() + Send + Sync>,
+    limits: InboxLimits,
+    /// Publications dropped because the lane was behind.
+    pub(crate) dropped: Counter,
+}
+
+/// The most publications that wait for one lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InboxLimits {
+    pub(crate) publications: usize,
+    pub(crate) bytes: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    publications: usize,
+    bytes: usize,
+    is_woken: bool,
+    is_behind: bool,
+}
+
+impl Inbox {
+    /// An empty inbox of a lane that `wake` wakes.
+    pub(crate) fn new(limits: InboxLimits, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { queue: Mutex::default(), wake: Box::new(wake), limits, dropped: Counter::default() }
+    }
+
+    /// Adds publications, in order, and empties `publications`.
+    pub(crate) fn publish(&self, publications: &mut Vec<Arc<Publication>>) {
+        if publications.is_empty() {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        for publication in publications.drain(..) {
+            if queue.publications >= self.limits.publications || queue.bytes >= self.limits.bytes {
+                self.dropped.add(1);
+                if !std::mem::replace(&mut queue.is_behind, true) {
+                    tracing::warn!(waiting = queue.publications, bytes = queue.bytes, "a lane is behind, it loses publications");
+                }
+                continue;
+            }
+            queue.publications += 1;
+            queue.bytes += publication.data.len();
+            queue.items.push_back(Item::Publication(publication));
+        }
+        self.wake_once(&mut queue.is_woken);
+    }
+
+    /// Adds anything else.
+    pub(crate) fn push(&self, item: Item) {
+        let mut queue = self.queue.lock();
+        queue.items.push_back(item);
+        self.wake_once(&mut queue.is_woken);
+    }
+
+    /// Wakes the lane without adding anything.
+    pub(crate) fn wake(&self) {
+        self.wake_once(&mut self.queue.lock().is_woken);
+    }
+
+    /// Takes everything that waits, into the empty `items`.
+    pub(crate) fn take(&self, items: &mut VecDeque<Item>) {
+        debug_assert!(items.is_empty());
+        let mut queue = self.queue.lock();
+        std::mem::swap(&mut queue.items, items);
+        queue.publications = 0;
+        queue.bytes = 0;
+        queue.is_woken = false;
+        queue.is_behind = false;
+    }
+
+    fn wake_once(&self, is_woken: &mut bool) {
+        if !std::mem::replace(is_woken, true) {
+            (self.wake)();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use protocol::Channel;
+
+    use super::*;
+
+    #[test]
+    fn a_full_inbox_drops_whole_publications_and_keeps_the_rest() {
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&wakes);
+        let limits = InboxLimits { publications: 3, bytes: 1000 };
+        let inbox = Inbox::new(limits, move || drop(counted.fetch_add(1, Ordering::Relaxed)));
+        let channel = Channel::parse("news").expect("valid");
+        let publication = |size| Arc::new(Publication::new(channel.clone(), Bytes::from(vec![b'1'; size])));
+
+        inbox.publish(&mut (0..5).map(|_| publication(1)).collect());
+        inbox.push(Item::Stop);
+        assert_eq!((inbox.dropped.get(), wakes.load(Ordering::Relaxed)), (2, 1));
+
+        let mut items = VecDeque::new();
+        inbox.take(&mut items);
+        assert_eq!(items.len(), 4);
+        assert!(matches!(items.back(), Some(Item::Stop)));
+
+        inbox.publish(&mut vec![publication(1000), publication(1)]);
+        assert_eq!((inbox.dropped.get(), wakes.load(Ordering::Relaxed)), (3, 2));
+    }
+}

@@ -1,0 +1,131 @@
+//! Which channels this node listens to, and for which of its lanes.
+//!
+//! An [`Interest`] is the right to hear a channel: the first one in the node subscribes on the bus, dropping the last unsubscribes.
+//! Invariant: the bus is asked for exactly the channels in the table.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bus::{Bus, Generation};
+use parking_lot::{Mutex, MutexGuard};
+use protocol::Channel;
+use tokio::sync::watch;
+
+/// Every interest of the node.
+pub(crate) struct Interests {
+    bus: Arc<dyn Bus>,
+    lanes: usize,
+    table: Mutex<HashMap<Channel, Entry>>,
+}
+
+struct Entry {
+    generation: Generation,
+    confirmed: watch::Sender<bool>,
+    /// How many interests each lane has.
+    held: Box<[u32]>,
+    /// How many the node itself has.
+    held_by_node: u32,
+}
+
+/// Keeps the node listening to a channel, for one lane, until dropped.
+pub(crate) struct Interest {
+    channel: Channel,
+    /// `None`: the node wants the channel whether a lane does or not.
+    lane: Option<usize>,
+    merges: bool,
+    confirmed: watch::Receiver<bool>,
+    interests: Arc<Interests>,
+}
+
+impl Interests {
+    pub(crate) fn new(bus: Arc<dyn Bus>, lanes: usize) -> Arc<Self> {
+        Arc::new(Self { bus, lanes, table: Mutex::default() })
+    }
+
+    /// Listens to `channel` for `lane`. From now on the lane is given every publication there that the node hears; that it hears them
+    /// all is certain once [`Interest::confirmed`]. `merges`: whether the channel may collect publications when it is busy.
+    pub(crate) fn hold(self: &Arc<Self>, channel: &Channel, lane: Option<usize>, merges: bool) -> Interest {
+        let mut table = self.table.lock();
+        let entry = table.entry(channel.clone()).or_insert_with(|| Entry {
+            generation: self.bus.subscribe(channel),
+            confirmed: watch::Sender::new(false),
+            held: vec![0; self.lanes].into(),
+            held_by_node: 0,
+        });
+        *entry.count(lane) += 1;
+        let confirmed = entry.confirmed.subscribe();
+        drop(table);
+        Interest { channel: channel.clone(), lane, merges, confirmed, interests: Arc::clone(self) }
+    }
+
+    /// The bus has confirmed its subscription.
+    pub(crate) fn confirm(&self, channel: &Channel, generation: Generation) {
+        if let Some(entry) = self.table.lock().get(channel).filter(|entry| entry.generation == generation) {
+            entry.confirmed.send_replace(true);
+        }
+    }
+
+    /// The link is lost: no subscription is confirmed any more.
+    pub(crate) fn lose(&self) {
+        for entry in self.table.lock().values() {
+            entry.confirmed.send_replace(false);
+        }
+    }
+
+    /// For asking who hears several publications under one lock.
+    pub(crate) fn audience(&self) -> Listening<'_> {
+        Listening(self.table.lock())
+    }
+
+    fn release(&self, channel: &Channel, lane: Option<usize>) {
+        let mut table = self.table.lock();
+        let Some(entry) = table.get_mut(channel) else { return };
+        *entry.count(lane) -= 1;
+        if entry.held_by_node == 0 && entry.held.iter().all(|held| *held == 0) {
+            table.remove(channel);
+            self.bus.unsubscribe(channel);
+        }
+    }
+}
+
+/// The table, locked.
+pub(crate) struct Listening<'a>(MutexGuard<'a, HashMap<Channel, Entry>>);
+
+impl Listening<'_> {
+    /// The lanes that hear `channel`.
+    pub(crate) fn lanes(&self, channel: &Channel) -> impl Iterator<Item = usize> + '_ {
+        let held = self.0.get(channel).map(|entry| &entry.held[..]).unwrap_or_default();
+        held.iter().enumerate().filter(|(_, held)| **held > 0).map(|(lane, _)| lane)
+    }
+}
+
+impl Entry {
+    fn count(&mut self, lane: Option<usize>) -> &mut u32 {
+        match lane {
+            Some(lane) => &mut self.held[lane],
+            None => &mut self.held_by_node,
+        }
+    }
+}
+
+impl Interest {
+    pub(crate) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    pub(crate) fn merges(&self) -> bool {
+        self.merges
+    }
+
+    /// Waits until the node hears everything that is published in the channel.
+    pub(crate) async fn confirmed(&mut self) {
+        // The sender lives in the table as long as this interest does.
+        let _ = self.confirmed.wait_for(|confirmed| *confirmed).await;
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.interests.release(&self.channel, self.lane);
+    }
+}

@@ -1,0 +1,359 @@
+//! Ends WebSocket connections and joins them through the bus.
+//!
+//! [`Gateway::start`] is the only place where the parts meet. One node is: a thread with the bus and the relay, lanes with the sockets
+//! (reactor threads, or actix workers), the public listener, and the admin listener.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use actix_server::ServerHandle;
+use bus::{Bus, Events, MemoryBus, QueueLimits, RedisBus, RedisConfigError};
+use protocol::frame::Limits;
+use socket2::{Domain, Socket, Type};
+use tokio::sync::oneshot;
+
+use crate::admission::{Admission, AdmissionLimits};
+use crate::config::Config;
+use crate::connections::LaneSettings;
+use crate::drain::Pace;
+use crate::hub::WindowSettings;
+use crate::inbox::{InboxLimits, Item};
+use crate::interest::{Interest, Interests};
+use crate::lane::Lane;
+use crate::metrics::Metrics;
+use crate::node::{Node, Parts};
+use crate::outbound::Outbound;
+use crate::server::Sockets;
+
+pub mod channel_rules;
+pub mod cli;
+pub mod config;
+pub mod logging;
+
+mod admin;
+mod admission;
+mod attached;
+mod client;
+mod connections;
+mod demo;
+mod door;
+mod drain;
+mod hub;
+mod inbox;
+mod interest;
+mod lane;
+mod metrics;
+mod node;
+mod outbound;
+mod outbox;
+mod reactor;
+mod relay;
+mod server;
+mod tls;
+mod upgrade;
+
+pub use tls::TlsError;
+
+/// How often the node's own loops show that they turn.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// A running node.
+pub struct Gateway {
+    node: Arc<Node>,
+    public: SocketAddr,
+    admin: SocketAddr,
+    public_server: ServerHandle,
+    admin_server: ServerHandle,
+    reactors: Vec<JoinHandle<()>>,
+    node_thread: NodeThread,
+    /// Keeps the bare channel subscribed.
+    _bare: Option<Interest>,
+}
+
+/// Why a node cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The certificate cannot be used.
+    #[error("cannot serve TLS")]
+    Tls(#[from] TlsError),
+    /// The settings of Redis cannot be used.
+    #[error("cannot use Redis as configured")]
+    Redis(#[from] RedisConfigError),
+    /// The system gave no thread, socket or the like.
+    #[error("cannot start")]
+    System(#[from] io::Error),
+    /// A metric is not valid.
+    #[error("cannot set up metrics")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every connection was closed in time.
+    Completely,
+    /// Some were cut at the limit, or because a second signal came.
+    Cut {
+        /// How many.
+        connections: usize,
+    },
+}
+
+impl Gateway {
+    /// Starts a node. Must be called inside an actix system; returns when clients are accepted, which is when the bare channel is heard:
+    /// while Redis is away it waits, with the admin listener up.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let name = config.node.name.clone().unwrap_or_else(random_name);
+        let metrics = Metrics::new()?;
+        let sockets = Sockets::from_config(&config.listener)?;
+        let (public_listener, public) = listen(SocketAddr::new(config.listener.address, config.listener.port), config.listener.backlog)?;
+        let (admin_listener, admin) = listen(config.admin_address(), 128)?;
+
+        let lane_count = match config.listener.reactors {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let lane_settings = lane_settings(&config, lane_count);
+        let outbound = Arc::new(Outbound::new(config.limits.publish_queue, config.limits.publish_queue_bytes));
+        let (lanes, reactors) = match &sockets {
+            Sockets::Reactor => start_reactors(lane_count, lane_settings, &outbound)?,
+            Sockets::Attached(_) => ((0..lane_count).map(|_| attached::lane(&lane_settings)).collect(), Vec::new()),
+        };
+
+        let (node_thread, bus) = NodeThread::start(&config)?;
+        let interests = Interests::new(Arc::clone(&bus), lane_count);
+        let limits = AdmissionLimits {
+            connections: config.limits.connections,
+            connections_per_address: config.limits.connections_per_address,
+            handshakes_per_address: config.limits.handshakes_per_address,
+            trusted_proxies: config.listener.trusted_proxies.clone(),
+        };
+        let admission = Admission::new(limits, metrics.connection_duration.clone());
+        metrics.watch(lanes.clone(), Arc::clone(&bus), Arc::clone(&admission))?;
+        let bare = config.raw.channel.clone();
+        let node = Arc::new(Node::new(name, config, Parts { lane_settings, lanes, bus, interests, admission, metrics }));
+        node_thread.run(&node, Arc::clone(&outbound), public);
+
+        let admin_server = admin::start(&node, admin_listener)?;
+        let admin_handle = admin_server.handle();
+        actix_web::rt::spawn(admin_server);
+        tracing::info!(node = node.name, %admin, "the admin listener answers");
+
+        let mut bare = bare.map(|channel| node.interests.hold(&channel, None, true));
+        if let Some(bare) = &mut bare {
+            bare.confirmed().await;
+        }
+        let public_server = server::start(&node, outbound, sockets, public_listener, lane_count)?;
+        let public_handle = public_server.handle();
+        actix_web::rt::spawn(public_server);
+        node.open_door();
+        tracing::info!(node = node.name, %public, "clients are accepted");
+        Ok(Self {
+            node,
+            public,
+            admin,
+            public_server: public_handle,
+            admin_server: admin_handle,
+            reactors,
+            node_thread,
+            _bare: bare,
+        })
+    }
+
+    /// Where clients connect.
+    pub fn public_address(&self) -> SocketAddr {
+        self.public
+    }
+
+    /// Where probes and metrics are.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Connections now.
+    pub fn connections(&self) -> usize {
+        self.node.admission.connections()
+    }
+
+    /// Makes every lane stand still for a while, to see what happens when one falls behind.
+    #[doc(hidden)]
+    pub fn pause_lane(&self, lane: usize, pause: Duration) {
+        self.node.lanes[lane].inbox.push(Item::Pause(pause));
+    }
+
+    /// Leaves: not ready at once, still accepting for `drain.delay`, then closing everybody over `drain.window`. Ends when the last
+    /// connection is gone, at the limit, or at once when `hurry` is ready.
+    pub async fn drain(self, hurry: impl Future<Output = ()>) -> Drained {
+        self.node.is_draining.store(true, Ordering::Release);
+        self.node.metrics.draining.set(1);
+        let drain = self.node.config.drain.clone();
+        tracing::info!(connections = self.connections(), delay = ?drain.delay, window = ?drain.window, "draining");
+        let orderly = async {
+            tokio::time::sleep(drain.delay).await;
+            self.node.close_door();
+            let stopped = actix_web::rt::spawn(self.public_server.stop(true));
+            let pace = Pace { begin: Instant::now(), window: drain.window };
+            self.node.lanes.iter().for_each(|lane| lane.inbox.push(Item::Drain(pace)));
+            let gone = async {
+                while self.connections() > 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            let _ = tokio::time::timeout(drain.window + drain.timeout, gone).await;
+            drop(stopped);
+        };
+        tokio::select! {
+            () = orderly => {}
+            () = hurry => tracing::warn!("told to hurry"),
+        }
+        let left = self.connections();
+        self.stop().await;
+        match left {
+            0 => Drained::Completely,
+            connections => Drained::Cut { connections },
+        }
+    }
+
+    /// Ends at once, without a word to clients.
+    pub async fn stop(self) {
+        self.node.close_door();
+        for lane in &self.node.lanes {
+            lane.inbox.push(Item::Stop);
+        }
+        self.public_server.stop(false).await;
+        self.admin_server.stop(false).await;
+        for reactor in self.reactors {
+            let _ = reactor.join();
+        }
+        self.node.bus.close().await;
+        self.node_thread.stop();
+    }
+}
+
+/// The thread of the node: one runtime for the bus and the relay, apart from everything that serves clients.
+struct NodeThread {
+    runtime: tokio::runtime::Handle,
+    events: std::sync::Mutex<Option<Events>>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl NodeThread {
+    /// Starts the thread, and on it the bus that `config` asks for.
+    fn start(config: &Config) -> Result<(Self, Arc<dyn Bus>), StartError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("node".into()).spawn(move || drop(runtime.block_on(stopped)))?;
+        let (bus, events) = {
+            let _inside = handle.enter();
+            start_bus(config)?
+        };
+        Ok((Self { runtime: handle, events: std::sync::Mutex::new(Some(events)), stop, thread }, bus))
+    }
+
+    /// Starts the tasks: `deliver` and `publish` of the relay, and `pulse`.
+    fn run(&self, node: &Arc<Node>, outbound: Arc<Outbound>, public: SocketAddr) {
+        let events = self.events.lock().ok().and_then(|mut events| events.take()).expect("run is called once");
+        let (lanes, metrics) = (node.lanes.clone(), Arc::clone(&node.metrics));
+        self.runtime.spawn(relay::deliver(events, Arc::clone(&node.interests), lanes.clone(), Arc::clone(&metrics)));
+        self.runtime.spawn(relay::publish(Arc::clone(&node.bus), outbound, lanes, metrics));
+        self.runtime.spawn(pulse(Arc::clone(node), public));
+    }
+
+    fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// Shows that the node's runtime turns, and knocks at the public listener so that its accept loop shows the same.
+async fn pulse(node: Arc<Node>, public: SocketAddr) {
+    let own = match public {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, public.port())),
+        SocketAddr::V6(address) if address.ip().is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, public.port())),
+        _ => public,
+    };
+    let mut interval = tokio::time::interval(PULSE);
+    loop {
+        interval.tick().await;
+        node.node_pulse.beat();
+        if !node.is_closed() {
+            // Whether it succeeds shows in the accept loop's own pulse.
+            let _ = tokio::time::timeout(PULSE, tokio::net::TcpStream::connect(own)).await;
+        }
+    }
+}
+
+fn start_bus(config: &Config) -> Result<(Arc<dyn Bus>, Events), StartError> {
+    match config.redis.bus_config()? {
+        Some(redis) => {
+            let (bus, events) = RedisBus::start(redis, config.raw.channel.clone())?;
+            Ok((bus, events))
+        }
+        None => {
+            let limits = QueueLimits { messages: config.redis.queue, bytes: config.redis.queue_bytes };
+            let (bus, events) = MemoryBus::start(limits);
+            Ok((bus, events))
+        }
+    }
+}
+
+fn start_reactors(
+    count: usize,
+    settings: LaneSettings,
+    outbound: &Arc<Outbound>,
+) -> Result<(Vec<Lane>, Vec<JoinHandle<()>>), StartError> {
+    let started: Result<Vec<_>, _> = (0..count).map(|number| reactor::start(number, settings, Arc::clone(outbound))).collect();
+    Ok(started?.into_iter().unzip())
+}
+
+fn lane_settings(config: &Config, lanes: usize) -> LaneSettings {
+    let limits = &config.limits;
+    LaneSettings {
+        frames: Limits {
+            message_size: limits.message_size,
+            fragments: u32::try_from(limits.fragments).unwrap_or(u32::MAX),
+        },
+        outbox: limits.outbox,
+        outboxes: limits.outboxes / lanes,
+        inbox: InboxLimits { publications: limits.reactor_queue, bytes: limits.reactor_queue_bytes },
+        windows: WindowSettings {
+            window: config.delivery.window,
+            longest: config.delivery.window_max,
+            fan_out: config.delivery.window_fanout,
+        },
+        ping_interval: config.ping.interval,
+        ping_timeout: config.ping.timeout,
+    }
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listen = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        let listener = TcpListener::from(socket);
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    listen().map_err(|source| StartError::Listen { address, source })
+}
+
+fn random_name() -> String {
+    uuid::Uuid::new_v4().simple().to_string().split_off(24)
+}

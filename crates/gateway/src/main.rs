@@ -1,0 +1,41 @@
+//! `fanfare`: settings, start, wait for a signal, drain.
+
+use std::process::ExitCode;
+
+use gateway::cli::{Action, Cli};
+use gateway::config::Config;
+use gateway::{Drained, Gateway, logging};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+fn main() -> ExitCode {
+    match Cli::run() {
+        Action::Done(code) => code,
+        Action::Serve(config) => actix_web::rt::System::new().block_on(serve(*config)).unwrap_or_else(|error| {
+            tracing::error!(error = format!("{error:#}"), "cannot go on");
+            ExitCode::FAILURE
+        }),
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let _logging = logging::start(&config)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let gateway = tokio::select! {
+        gateway = Gateway::start(config) => gateway?,
+        () = stopped(&mut terminate, &mut interrupt) => return Ok(ExitCode::SUCCESS),
+    };
+    stopped(&mut terminate, &mut interrupt).await;
+    match gateway.drain(stopped(&mut terminate, &mut interrupt)).await {
+        Drained::Completely => tracing::info!("drained"),
+        Drained::Cut { connections } => tracing::warn!(connections, "some connections were cut"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,120 @@
+//! What the parts of one node share, put together once at start.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bus::{Bus, Counter};
+
+use crate::admission::Admission;
+use crate::channel_rules::ChannelRules;
+use crate::client::Rate;
+use crate::config::{Config, Excess};
+use crate::connections::LaneSettings;
+use crate::interest::Interests;
+use crate::lane::Lane;
+use crate::metrics::Metrics;
+
+/// One node.
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) config: Config,
+    pub(crate) rules: ChannelRules,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) interests: Arc<Interests>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) lane_settings: LaneSettings,
+    pub(crate) node_pulse: Pulse,
+    pub(crate) accept_pulse: Pulse,
+    pub(crate) is_draining: AtomicBool,
+    is_closed: AtomicBool,
+    next_lane: AtomicUsize,
+}
+
+/// What a node is made of.
+pub(crate) struct Parts {
+    pub(crate) lane_settings: LaneSettings,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) interests: Arc<Interests>,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Shows that a loop still turns.
+pub(crate) struct Pulse {
+    start: Instant,
+    /// Milliseconds from `start` to the last beat.
+    beat: Counter,
+}
+
+impl Node {
+    /// Puts the parts together. Nobody is let in yet.
+    pub(crate) fn new(name: String, config: Config, parts: Parts) -> Self {
+        let Parts { lane_settings, lanes, bus, interests, admission, metrics } = parts;
+        let limits = &config.limits;
+        let burst = if limits.message_burst > 0 { limits.message_burst } else { limits.message_rate };
+        let closes = limits.message_excess == Excess::Close;
+        let rate = Rate { per_second: limits.message_rate, burst, closes };
+        Self {
+            name,
+            rules: ChannelRules::new(&config),
+            rate: Some(rate).filter(|rate| rate.per_second > 0),
+            config,
+            bus,
+            interests,
+            admission,
+            metrics,
+            lanes,
+            lane_settings,
+            node_pulse: Pulse::new(),
+            accept_pulse: Pulse::new(),
+            is_draining: AtomicBool::new(false),
+            is_closed: AtomicBool::new(true),
+            next_lane: AtomicUsize::new(0),
+        }
+    }
+
+    /// The lane for the next connection.
+    pub(crate) fn pick_lane(&self) -> usize {
+        self.next_lane.fetch_add(1, Ordering::Relaxed) % self.lanes.len()
+    }
+
+    pub(crate) fn shows_demo(&self) -> bool {
+        self.config.demo.enabled || self.config.dev
+    }
+
+    /// Whether new connections are refused, which they are until the bus is heard.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Lets connections in from now on.
+    pub(crate) fn open_door(&self) {
+        self.accept_pulse.beat();
+        self.is_closed.store(false, Ordering::Release);
+    }
+
+    /// Refuses new connections from now on.
+    pub(crate) fn close_door(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+}
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        Self { start: Instant::now(), beat: Counter::default() }
+    }
+
+    pub(crate) fn beat(&self) {
+        self.beat.set(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// How long ago the last beat was.
+    pub(crate) fn silence(&self) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_millis(self.beat.get()))
+    }
+}

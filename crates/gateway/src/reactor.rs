@@ -1,0 +1,270 @@
+//! One loop per core: sockets in, frames out.
+//!
+//! A plain thread on `mio`: no async, no locks of its own, no allocation per delivery. Owns its sockets and one read buffer; what is to be
+//! done with frames and connections is [`Connections`]'s. One turn takes what the node has for it, then what its sockets have, then
+//! writes. Invariant: nobody but this thread touches its sockets.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token, Waker};
+use protocol::Close;
+use protocol::frame::{Limits, Parser, Role};
+use socket2::SockRef;
+
+use crate::connections::{ConnectionId, Connections, LaneSettings, Wire};
+use crate::hub::SocketKey;
+use crate::inbox::{Inbox, Item};
+use crate::lane::{Ended, Lane, LaneStats};
+use crate::outbound::Outbound;
+use crate::upgrade::Handover;
+
+const WAKE: Token = Token(usize::MAX);
+/// The loop turns at least this often, so that a dead one can be told from a quiet one.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// So much is read from a socket before the next one has its turn.
+const READ_BUFFER: usize = 64 * 1024;
+/// Publications are handed to the node at this many, or at the end of the turn.
+const BATCH: usize = 512;
+
+/// Starts the reactor's thread.
+pub(crate) fn start(number: usize, settings: LaneSettings, outbound: Arc<Outbound>) -> io::Result<(Lane, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKE)?;
+    let wake = move || waker.wake().expect("an eventfd takes a wake at any time");
+    let lane = Lane { inbox: Arc::new(Inbox::new(settings.inbox, wake)), stats: Arc::new(LaneStats::new()), woken: None };
+    let reactor = Reactor {
+        poll,
+        frames: settings.frames,
+        connections: Connections::new(settings, Arc::clone(&lane.stats)),
+        lane: lane.clone(),
+        outbound,
+        read_buffer: vec![0; READ_BUFFER].into(),
+        is_held: false,
+        unread: Vec::new(),
+        is_stopped: false,
+    };
+    let thread = std::thread::Builder::new().name(format!("reactor-{number}")).spawn(move || {
+        // Sockets without a loop would look alive for ever: better no process than that.
+        if catch_unwind(AssertUnwindSafe(|| reactor.run())).is_err() {
+            std::process::abort();
+        }
+    })?;
+    Ok((lane, thread))
+}
+
+struct Reactor {
+    poll: Poll,
+    lane: Lane,
+    frames: Limits,
+    connections: Connections<Socket>,
+    outbound: Arc<Outbound>,
+    read_buffer: Box<[u8]>,
+    /// The node takes no more publications; sockets are not read until it does.
+    is_held: bool,
+    /// Sockets that may have more to read.
+    unread: Vec<ConnectionId>,
+    is_stopped: bool,
+}
+
+/// A socket and what is half read from it.
+struct Socket {
+    stream: TcpStream,
+    parser: Parser,
+    /// It is among the sockets that may have more to read.
+    is_unread: bool,
+}
+
+impl Reactor {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        let mut items = VecDeque::new();
+        while !self.is_stopped {
+            match self.poll.poll(&mut events, Some(self.sleep())) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("epoll failed: {error}"),
+                _ => {}
+            }
+            let began = Instant::now();
+            self.connections.set_now(began);
+            self.lane.inbox.take(&mut items);
+            for item in items.drain(..) {
+                self.act(item);
+            }
+            self.read_on();
+            for event in events.iter().filter(|event| event.token() != WAKE) {
+                let Some(key) = self.connections.find(id(event.token())) else { continue };
+                if event.is_writable() {
+                    self.connections.write_on(key);
+                }
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.read(key, event.is_read_closed() || event.is_error());
+                }
+            }
+            self.hand_over();
+            self.connections.flush();
+            self.connections.look_at_due();
+            self.connections.report(began);
+        }
+    }
+
+    /// How long nothing needs to be done, unless something comes in.
+    fn sleep(&self) -> Duration {
+        if !self.unread.is_empty() && !self.is_held {
+            return Duration::ZERO;
+        }
+        let due = self.connections.next_due().map(|due| due.saturating_duration_since(Instant::now()));
+        due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
+    }
+
+    fn act(&mut self, item: Item) {
+        match item {
+            Item::Publication(publication) => self.connections.hub.collect(&publication, self.connections.now()),
+            Item::Open(handover) => self.open(*handover),
+            Item::Drain(pace) => self.connections.drain(pace),
+            Item::Pause(pause) => std::thread::sleep(pause),
+            Item::Stop => self.is_stopped = true,
+        }
+    }
+
+    fn open(&mut self, handover: Handover) {
+        let Handover { stream, head, early, client, admitted, interest } = handover;
+        let mut stream = TcpStream::from_std(stream);
+        let token = token(self.connections.next_id());
+        if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
+            tracing::warn!(%error, "a connection cannot be watched");
+            return;
+        }
+        let socket = Socket { stream, parser: Parser::new(Role::Server), is_unread: false };
+        let key = self.connections.open(socket, client, admitted, interest, &head);
+        if !early.is_empty() {
+            self.receive(key, &early);
+        }
+    }
+
+    /// Reads a socket once. `is_ending`: its end was seen, and no more events will come.
+    fn read(&mut self, key: SocketKey, is_ending: bool) {
+        if self.is_held {
+            return self.read_later(key);
+        }
+        let Some(socket) = self.connections.wire(key) else { return };
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        match socket.read(&mut buffer) {
+            Ok(Some(0)) | Err(_) => self.connections.end(key, Ended::Lost),
+            Ok(Some(read)) => {
+                self.receive(key, &buffer[..read]);
+                // A short read has emptied the socket; what comes later comes with its own event.
+                if read == buffer.len() || is_ending {
+                    self.read_later(key);
+                }
+            }
+            Ok(None) => {}
+        }
+        self.read_buffer = buffer;
+    }
+
+    fn read_later(&mut self, key: SocketKey) {
+        let Some(id) = self.connections.id(key) else { return };
+        if self.connections.wire(key).is_some_and(|socket| !std::mem::replace(&mut socket.is_unread, true)) {
+            self.unread.push(id);
+        }
+    }
+
+    /// Goes on with the sockets that had more to read than their share of the last turn.
+    fn read_on(&mut self) {
+        if self.is_held && !self.outbound.is_open() {
+            return;
+        }
+        self.is_held = false;
+        for id in std::mem::take(&mut self.unread) {
+            let Some(key) = self.connections.find(id) else { continue };
+            if let Some(socket) = self.connections.wire(key) {
+                socket.is_unread = false;
+            }
+            self.read(key, false);
+        }
+    }
+
+    /// Handles what a socket has received. A panic costs this socket only.
+    fn receive(&mut self, key: SocketKey, input: &[u8]) {
+        self.connections.heard(key, input.len());
+        if catch_unwind(AssertUnwindSafe(|| self.parse(key, input))).is_err() {
+            self.lane.stats.panics.add(1);
+            self.connections.close(key, Close::Internal);
+        }
+    }
+
+    fn parse(&mut self, key: SocketKey, mut input: &[u8]) {
+        while self.connections.hears(key) {
+            let Some(socket) = self.connections.wire(key) else { return };
+            match socket.parser.next(&mut input, &self.frames) {
+                Ok(Some(frame)) => self.connections.receive(key, frame),
+                Ok(None) => return,
+                Err(error) => self.connections.fail(key, error),
+            }
+            if self.connections.outgoing.len() >= BATCH {
+                self.hand_over();
+            }
+        }
+    }
+
+    /// Gives the node what was read.
+    fn hand_over(&mut self) {
+        if !self.connections.outgoing.is_empty() && !self.outbound.push(&mut self.connections.outgoing) {
+            self.is_held = true;
+        }
+    }
+}
+
+impl Socket {
+    /// Reads once. `None`: nothing there now; 0: the client's end.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.stream.read(buffer) {
+                Ok(read) => return Ok(Some(read)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.stream.write_vectored(pieces)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Wire for Socket {
+    fn hang_up(&mut self) {
+        // Fails only if the connection is gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    fn reset(&mut self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// Names a connection to the kernel.
+fn token(id: ConnectionId) -> Token {
+    Token(id.key | (id.generation as usize) << 32)
+}
+
+fn id(token: Token) -> ConnectionId {
+    ConnectionId { key: token.0 & 0xffff_ffff, generation: (token.0 >> 32) as u32 }
+}

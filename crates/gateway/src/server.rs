@@ -1,0 +1,250 @@
+//! The public listener: its routes, one table, and how sockets come to a lane.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_codec::Framed;
+use actix_http::ws::handshake_response;
+use actix_http::{Extensions, HttpServiceBuilder, KeepAlive, Request, Response, h1};
+use actix_rt::net::TcpStream;
+use actix_server::{GracefulShutdownSignal, Server, ServerBuilder};
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderValue};
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, HttpMessage, HttpRequest, HttpResponse, web};
+use rustls::ServerConfig;
+use socket2::SockRef;
+
+use crate::admission::Handshake;
+use crate::attached::{self, Worker};
+use crate::config::{Listener, Transport};
+use crate::door::{Refusal, knock};
+use crate::metrics::Rejected;
+use crate::node::Node;
+use crate::outbound::Outbound;
+use crate::upgrade::{CanBeHandedOver, upgrade};
+use crate::{demo, tls};
+
+/// How the public listener serves sockets.
+#[derive(Clone)]
+pub(crate) enum Sockets {
+    /// They are handed over to reactors.
+    Reactor,
+    /// They stay with actix-web's workers, with TLS or without.
+    Attached(Option<Arc<ServerConfig>>),
+}
+
+impl Sockets {
+    /// What the settings ask for.
+    pub(crate) fn from_config(listener: &Listener) -> Result<Self, tls::TlsError> {
+        Ok(match (&listener.tls_cert, &listener.tls_key, listener.transport) {
+            (Some(cert), Some(key), _) => Self::Attached(Some(tls::server_config(cert, key)?)),
+            (_, _, Transport::Attached) => Self::Attached(None),
+            (_, _, Transport::Reactor) => Self::Reactor,
+        })
+    }
+}
+
+/// Starts the public listener on `listener`, with `workers` threads.
+pub(crate) fn start(node: &Arc<Node>, outbound: Arc<Outbound>, sockets: Sockets, listener: TcpListener, workers: usize) -> io::Result<Server> {
+    let builder = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(node.config.limits.handshakes)
+        // Attached connections are closed over the drain's window; actix may not cut them before.
+        .shutdown_timeout((node.config.drain.window + node.config.drain.timeout).as_secs() + 1)
+        .disable_signals();
+    let builder = match sockets {
+        Sockets::Reactor => listen_for_reactors(builder, node, listener),
+        Sockets::Attached(tls) => listen_attached(builder, node, outbound, listener, tls),
+    }?;
+    Ok(builder.run())
+}
+
+fn listen_for_reactors(builder: ServerBuilder, node: &Arc<Node>, socket: TcpListener) -> io::Result<ServerBuilder> {
+    let signal = builder.graceful_shutdown_signal();
+    let node = Arc::clone(node);
+    builder.listen("public", socket, move || {
+        let for_hook = Arc::clone(&node);
+        let hook = fn_factory(move || {
+            let node = Arc::clone(&for_hook);
+            async move {
+                let app = routes(&node, None).new_service(()).await.map(Rc::new)?;
+                Ok::<_, ()>(fn_service(move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
+                    let (node, app) = (Arc::clone(&node), Rc::clone(&app));
+                    async move {
+                        upgrade(&node, &*app, request, framed).await;
+                        Ok::<(), actix_http::Error>(())
+                    }
+                }))
+            }
+        });
+        http(&node, &signal, |io: &TcpStream| io).upgrade(hook).finish(answering(routes(&node, None))).tcp()
+    })
+}
+
+fn listen_attached(
+    builder: ServerBuilder,
+    node: &Arc<Node>,
+    outbound: Arc<Outbound>,
+    socket: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+) -> io::Result<ServerBuilder> {
+    let signal = builder.graceful_shutdown_signal();
+    let node = Arc::clone(node);
+    let next = Arc::new(AtomicUsize::new(0));
+    // Every worker makes its services by calling this once, on its own thread.
+    let worker = move |node: &Arc<Node>| {
+        let number = next.fetch_add(1, Ordering::Relaxed) % node.lanes.len();
+        attached::start(number, node.lanes[number].clone(), node.lane_settings, Arc::clone(&outbound))
+    };
+    match tls {
+        None => builder.listen("public", socket, move || {
+            let routes = answering(routes(&node, Some(worker(&node))));
+            http(&node, &signal, |io: &TcpStream| io).finish(routes).tcp()
+        }),
+        Some(tls) => builder.listen("public", socket, move || {
+            let routes = answering(routes(&node, Some(worker(&node))));
+            http(&node, &signal, |io: &TlsStream<TcpStream>| io.get_ref().0).finish(routes).rustls_0_23(ServerConfig::clone(&tls))
+        }),
+    }
+}
+
+/// What the settings say about HTTP, for a listener of any kind.
+fn http<T, S>(node: &Arc<Node>, stop: &GracefulShutdownSignal, tcp: fn(&T) -> &TcpStream) -> HttpServiceBuilder<T, S>
+where
+    S: ServiceFactory<Request, Config = ()>,
+    S::Error: Into<Response<BoxBody>> + 'static,
+    S::InitError: std::fmt::Debug,
+    <S::Service as Service<Request>>::Future: 'static,
+    T: 'static,
+{
+    let (node, stop) = (Arc::clone(node), stop.clone());
+    HttpServiceBuilder::default()
+        .keep_alive(KeepAlive::Timeout(Duration::from_secs(5)))
+        .client_request_timeout(node.config.limits.handshake_timeout)
+        .client_disconnect_timeout(Duration::from_secs(1))
+        .tcp_nodelay(true)
+        // A body is polled only when what it gave before is with the kernel: that makes its outbox exact.
+        .h1_write_buffer_size(1)
+        .graceful_shutdown_signal(move || {
+            let stop = stop.clone();
+            async move { stop.notified().await }
+        })
+        .on_connect_ext(move |io, extensions| begin_handshake(&node, tcp(io), extensions))
+}
+
+/// A new connection: it has a place among the unfinished handshakes until its pass, or its end.
+fn begin_handshake(node: &Node, io: &TcpStream, extensions: &mut Extensions) {
+    node.accept_pulse.beat();
+    let peer = io.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    match node.admission.begin_handshake(peer) {
+        Some(handshake) => drop(extensions.insert(handshake)),
+        None => {
+            node.metrics.reject(Rejected::Address);
+            let _ = SockRef::from(io).shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// Every route of the public listener. `worker`: whose sockets stay where they are.
+fn routes(
+    node: &Arc<Node>,
+    worker: Option<Worker>,
+) -> impl ServiceFactory<Request, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()> + use<> {
+    let app = App::new()
+        .app_data(web::Data::from(Arc::clone(node)))
+        .wrap(from_fn(limit_head))
+        .service(web::resource("/").to(bare))
+        .service(web::resource("/raw/{channel}").to(raw));
+    let app = match worker {
+        Some(worker) => app.app_data(worker),
+        None => app,
+    };
+    map_config(app, |()| AppConfig::default())
+}
+
+/// The same with every error made an answer.
+fn answering<F>(routes: F) -> impl ServiceFactory<Request, Config = (), Response = F::Response, Error = HttpResponse, InitError = F::InitError>
+where
+    F: ServiceFactory<Request, Config = (), Error = Error>,
+{
+    routes.map_err(|error| error.error_response())
+}
+
+/// `/`: the bare channel, or the demo page.
+async fn bare(request: HttpRequest, node: web::Data<Node>, payload: web::Payload) -> Result<HttpResponse, Error> {
+    if !request.headers().contains_key(header::UPGRADE) && request.method() == Method::GET && node.shows_demo() && accepts_html(&request) {
+        return Ok(demo::page(&node.name));
+    }
+    let Some(channel) = node.config.raw.channel.clone() else { return Err(Refusal::UnknownChannel.into()) };
+    let mut response = connect(&request, &node, channel.as_str(), payload).await?;
+    if node.shows_demo()
+        && let Some(cookie) = demo::serving_node_cookie(request.query_string(), &node.name)
+        && let Ok(cookie) = HeaderValue::from_str(&cookie)
+    {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// `/raw/{channel}`: any channel that a rule opens.
+async fn raw(request: HttpRequest, node: web::Data<Node>, channel: web::Path<String>, payload: web::Payload) -> Result<HttpResponse, Error> {
+    connect(&request, &node, &channel, payload).await
+}
+
+async fn connect(request: &HttpRequest, node: &web::Data<Node>, channel: &str, payload: web::Payload) -> Result<HttpResponse, Error> {
+    let worker = request.app_data::<Worker>();
+    let lane = worker.map_or_else(|| node.pick_lane(), Worker::number);
+    // A request that asks for a WebSocket among other things does not come by the hook; its socket cannot be had.
+    if worker.is_none() && !request.extensions().contains::<CanBeHandedOver>() {
+        node.metrics.reject(Rejected::BadRequest);
+        return Err(Refusal::NotAWebSocket.into());
+    }
+    let pass = knock(node, request, channel, lane).await?;
+    if let Some(handshake) = request.conn_data::<Handshake>() {
+        handshake.finish();
+    }
+    match worker {
+        Some(worker) => worker.connect(request, payload, pass).await,
+        None => {
+            let mut response = HttpResponse::from(handshake_response(request.head()).finish().map_into_boxed_body());
+            echo_protocol(request, response.headers_mut());
+            response.extensions_mut().insert(pass);
+            Ok(response)
+        }
+    }
+}
+
+/// Clients that offer subprotocols fail unless one is chosen; a plain WebSocket speaks them all.
+pub(crate) fn echo_protocol(request: &HttpRequest, headers: &mut HeaderMap) {
+    let offered = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|offered| offered.to_str().ok());
+    let first = offered.and_then(|offered| offered.split(',').next()).map(str::trim);
+    if let Some(Ok(first)) = first.filter(|first| !first.is_empty()).map(HeaderValue::from_str) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, first);
+    }
+}
+
+fn accepts_html(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// Refuses a request whose head is larger than the limit.
+async fn limit_head(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
+    let limit = request.app_data::<web::Data<Node>>().map_or(usize::MAX, |node| node.config.limits.header_size);
+    let uri = request.uri().path().len() + request.uri().query().map_or(0, str::len);
+    let head = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + uri;
+    if head > limit {
+        let answer = HttpResponse::build(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).force_close().finish();
+        return Ok(request.into_response(answer));
+    }
+    next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+}
