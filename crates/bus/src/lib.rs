@@ -1,0 +1,171 @@
+//! Carries publications between processes.
+//!
+//! A [`Bus`] is either the memory of one process or Redis; both keep the same promises, checked by one suite. Knows neither sockets nor
+//! dialects, and decides nothing about who may do what.
+//!
+//! Promised: publications of one [`Bus::publish`] caller arrive everywhere in the order of its calls; a subscriber of a channel hears
+//! everything that the bus accepts there between [`BusEvent::Subscribed`] and [`Bus::unsubscribe`], except while the link is lost; the
+//! loss of the link is told before anything that comes after it. The publisher's own process hears its publications by the same road as
+//! every other. Not promised: anything published while the link is lost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::Channel;
+
+pub mod envelope;
+mod memory;
+mod queue;
+pub mod redis;
+
+pub use memory::MemoryBus;
+pub use queue::{Events, QueueLimits};
+pub use redis::{RedisBus, RedisConfig, RedisConfigError};
+
+/// Joins the processes that share one channel space.
+#[async_trait]
+pub trait Bus: Send + Sync {
+    /// Wants to hear `channel`. Returns at once; [`BusEvent::Subscribed`] with the returned generation follows when it is confirmed, and
+    /// again, with the same generation, after each loss of the link. Asking for a channel that is already wanted returns its generation.
+    fn subscribe(&self, channel: &Channel) -> Generation;
+
+    /// No longer wants to hear `channel`. Returns at once; publications already under way may still arrive.
+    fn unsubscribe(&self, channel: &Channel);
+
+    /// Publishes in the order given; the answer at an index belongs to the publication at that index. Never waits for a lost Redis to come
+    /// back: it fails with [`PublishError::Unavailable`] instead. It may wait until [`Events`] has room, so the task that empties
+    /// [`Events`] must not wait for it.
+    async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<(), PublishError>>;
+
+    /// How the bus is, now.
+    fn health(&self) -> Health;
+
+    /// What the bus has counted since it was started.
+    fn stats(&self) -> &Stats;
+
+    /// Ends every task and connection of the bus. Nothing is heard afterwards.
+    async fn close(&self);
+}
+
+/// Tells one wish for a channel from an earlier wish for the same channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Generation(pub u64);
+
+/// Something to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to.
+    pub channel: Channel,
+    /// The payload.
+    pub data: Bytes,
+}
+
+/// Something that was published, here or elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Where.
+    pub channel: Channel,
+    /// The payload.
+    pub data: Bytes,
+    /// When the publishing node gave it to the bus, by that node's clock. Unknown on a bare channel.
+    pub published_at: Option<SystemTime>,
+}
+
+/// One thing heard from the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BusEvent {
+    /// Somebody published in a wanted channel.
+    Publication(Incoming),
+    /// From here on, everything published in the channel is heard.
+    Subscribed {
+        /// The channel.
+        channel: Channel,
+        /// Which wish for it this confirms.
+        generation: Generation,
+    },
+    /// The link to the other processes is gone; what is published until the next [`BusEvent::Subscribed`] of a channel is not heard.
+    LinkLost,
+}
+
+/// Why a publication was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// There is no connection; it was not published.
+    #[error("Redis is not reachable")]
+    Unavailable,
+    /// The connection was lost, or the answer did not come in time; it may have been published, or may be even after this answer.
+    #[error("no answer from Redis, the publication may or may not have happened")]
+    Unknown,
+    /// Redis refused; it was not published.
+    #[error("Redis refused the publication: {reason}")]
+    Refused {
+        /// The words of Redis, without payload.
+        reason: String,
+    },
+}
+
+/// How the bus is at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// `memory` or `redis`.
+    pub kind: &'static str,
+    /// Whether publications of other processes are heard: the last loop-back came back in time.
+    pub link_up: bool,
+    /// Whether publications are taken.
+    pub publisher_up: bool,
+    /// Whether a loop-back has ever come back since the start.
+    pub was_up: bool,
+    /// Since when the link is in its state.
+    pub since: SystemTime,
+    /// How long the last loop-back took.
+    pub loop_back: Option<Duration>,
+    /// What is wrong, for a person; no secrets.
+    pub problem: Option<String>,
+}
+
+/// Counters of the bus, each a number since the start.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Publications heard.
+    pub received: Counter,
+    /// Publications heard that were not in a form that can be passed on: a bad envelope, or bare text that is not UTF-8.
+    pub malformed: Counter,
+    /// Times the link was established again after a loss.
+    pub reconnects: Counter,
+    /// Milliseconds without a link, up to the last time it came back.
+    pub gap_millis: Counter,
+    /// Channels subscribed now; it goes up and down.
+    pub subscriptions: Counter,
+    /// Pool connections in use now; it goes up and down.
+    pub pool_in_use: Counter,
+    /// Pool connections idle now; it goes up and down.
+    pub pool_idle: Counter,
+}
+
+/// One number that any thread may read while others add to it.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes `n` away, for the values that also go down.
+    pub fn subtract(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,114 @@
+//! Every name that this crate uses on Redis.
+//!
+//! A channel name stands in braces, so that everything about one channel falls into one slot of a cluster; it cannot contain braces
+//! itself, so no two names meet. The bare channel has its own name and nothing else.
+//!
+//! An ACL user needs these rules, with the prefix in place of `fanfare:` and the name of the bare channel, if there is one:
+//!
+//! ```text
+//! resetkeys resetchannels -@all &fanfare:* &chat-channel
+//! +subscribe +unsubscribe +publish +ping
+//! +client|setname +info +config|get +unwatch
+//! ```
+//!
+//! Those of the last line are only asked at the start, to warn about what is dangerous, and by the pool; a bus without them works.
+
+use protocol::Channel;
+use uuid::Uuid;
+
+/// The names under one prefix, and the one name that is bare.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    prefix: String,
+    bare: Option<Channel>,
+}
+
+/// What a name on Redis stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Named<'a> {
+    /// The bare channel.
+    Bare(&'a str),
+    /// A channel whose publications are enveloped; not checked to be a valid name.
+    Channel(&'a str),
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: &str, bare: Option<Channel>) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+            bare,
+        }
+    }
+
+    /// Whether the payload travels bare.
+    pub(crate) fn is_bare(&self, channel: &Channel) -> bool {
+        self.bare.as_ref() == Some(channel)
+    }
+
+    /// Where the publications of `channel` go.
+    pub(crate) fn channel(&self, channel: &Channel) -> String {
+        if self.is_bare(channel) {
+            channel.to_string()
+        } else {
+            format!("{}channel:{{{channel}}}", self.prefix)
+        }
+    }
+
+    /// Where the node `node` is spoken to.
+    pub(crate) fn node(&self, node: Uuid) -> String {
+        format!("{}node:{{{node}}}", self.prefix)
+    }
+
+    /// What `name` stands for, if it is the name of a channel.
+    pub(crate) fn read<'a>(&self, name: &'a [u8]) -> Option<Named<'a>> {
+        let name = std::str::from_utf8(name).ok()?;
+        if self.bare.as_ref().is_some_and(|bare| bare.as_str() == name) {
+            return Some(Named::Bare(name));
+        }
+        let channel = name
+            .strip_prefix(&self.prefix)?
+            .strip_prefix("channel:{")?
+            .strip_suffix('}')?;
+        Some(Named::Channel(channel))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(prefix: &str, channel: &str, expected: &str, named: Named<'_>) {
+        let bare = Channel::parse("chat-channel").expect("valid");
+        let keys = Keys::new(prefix, Some(bare));
+        let name = keys.channel(&Channel::parse(channel).expect("valid"));
+        assert_eq!(name, expected);
+        assert_eq!(keys.read(name.as_bytes()), Some(named));
+    }
+
+    #[test]
+    fn names_there_and_back() {
+        check(
+            "fanfare:",
+            "room-1",
+            "fanfare:channel:{room-1}",
+            Named::Channel("room-1"),
+        );
+        check("", "channel:x", "channel:{channel:x}", Named::Channel("channel:x"));
+        check("fanfare:", "chat-channel", "chat-channel", Named::Bare("chat-channel"));
+    }
+
+    #[test]
+    fn other_names_are_none_of_ours() {
+        let keys = Keys::new("fanfare:", None);
+        for name in [
+            "chat-channel",
+            "other:channel:{a}",
+            "fanfare:channel:a",
+            &keys.node(Uuid::nil()),
+        ] {
+            assert_eq!(keys.read(name.as_bytes()), None, "{name}");
+        }
+        assert_eq!(keys.read(b"fanfare:channel:{\xff}"), None);
+    }
+}

@@ -1,0 +1,232 @@
+//! Publishes, over one connection that many callers share.
+//!
+//! Owns that connection: opens it, gives it a name, notices its end at once because it drives it, and opens another. A batch is one
+//! pipeline, so a caller's order is Redis' order. Invariant: without a live connection nothing waits; an answer that is late condemns the
+//! connection, because nothing said after it can be trusted to be in time either.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Pipeline, RedisError, Value};
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::backoff::Backoff;
+use super::connect::Connector;
+use super::keys::Keys;
+use super::status::Status;
+use super::trouble::{Trouble, words};
+use crate::envelope::{Envelope, Kind};
+use crate::{Outgoing, PublishError};
+
+/// The publishing side of a bus.
+pub(crate) struct Publisher {
+    pub(crate) connector: Connector,
+    pub(crate) keys: Keys,
+    pub(crate) node: Uuid,
+    /// How long Redis may take to answer.
+    pub(crate) patience: Duration,
+    pub(crate) reconnect_max: Duration,
+    pub(crate) status: Arc<Status>,
+    pub(crate) line: Line,
+    /// Whether the last publications were refused.
+    pub(crate) refuses: AtomicBool,
+}
+
+/// The connection of the moment.
+#[derive(Default)]
+pub(crate) struct Line {
+    live: Mutex<Live>,
+    condemned: Notify,
+}
+
+#[derive(Default)]
+struct Live {
+    connection: Option<MultiplexedConnection>,
+    /// Tells this connection from its predecessors.
+    number: u64,
+}
+
+impl Publisher {
+    /// The task `publisher`: keeps a connection.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut backoff = Backoff::new(self.reconnect_max);
+        loop {
+            let trouble = self.live(&mut backoff).await;
+            let problem = trouble.to_string();
+            if self.status.not_publishing(problem.clone()) {
+                tracing::debug!(problem, "cannot publish on Redis, trying to connect again");
+            }
+            sleep(backoff.pause()).await;
+        }
+    }
+
+    /// One connection from its opening to its end.
+    async fn live(&self, backoff: &mut Backoff) -> Trouble {
+        let stream = match self.connector.open().await {
+            Ok(stream) => stream,
+            Err(trouble) => return trouble,
+        };
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let login = MultiplexedConnection::new_with_config(&self.connector.target.login, stream, config);
+        let (connection, driver) = match timeout(self.patience, login).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Trouble::Publisher(error),
+            Err(_) => return Trouble::NoAnswer(self.patience),
+        };
+        let mut driver = std::pin::pin!(driver);
+        tokio::select! {
+            () = &mut driver => return Trouble::Closed,
+            named = self.name(connection.clone()) => if let Err(trouble) = named { return trouble },
+        }
+        backoff.reset();
+        self.status.publishing();
+        self.line.set(Some(connection));
+        let trouble = tokio::select! {
+            () = &mut driver => Trouble::Closed,
+            () = self.line.until_condemned() => Trouble::NoAnswer(self.patience),
+        };
+        self.line.set(None);
+        trouble
+    }
+
+    /// Tells Redis who this is. It may be forbidden, but it must be answered: only then is the connection known to live.
+    async fn name(&self, mut connection: MultiplexedConnection) -> Result<(), Trouble> {
+        let mut command = ::redis::cmd("CLIENT");
+        command.arg("SETNAME").arg(format!("fanfare-publish-{}", self.node));
+        match timeout(self.patience, connection.send_packed_command(&command)).await {
+            Ok(Ok(Value::ServerError(refusal))) if is_fatal(refusal.code()) => Err(Trouble::Refused {
+                what: "this client",
+                reason: words(refusal.to_string().as_bytes()),
+            }),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) if error.is_io_error() || is_fatal(error.code().unwrap_or_default()) => {
+                Err(Trouble::Publisher(error))
+            }
+            Ok(Err(_)) => Ok(()),
+            Err(_) => Err(Trouble::NoAnswer(self.patience)),
+        }
+    }
+
+    /// Publishes nothing any more; for when the task is gone.
+    pub(crate) fn end(&self) {
+        self.line.set(None);
+    }
+
+    /// Publishes `batch` in its order.
+    pub(crate) async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<(), PublishError>> {
+        let now = SystemTime::now();
+        let messages = batch.into_iter().map(|Outgoing { channel, data }| {
+            let payload = if self.keys.is_bare(&channel) {
+                data
+            } else {
+                self.seal(Kind::Publication, now, &data)
+            };
+            (self.keys.channel(&channel), payload)
+        });
+        let answers = self.send(messages.collect()).await;
+        if self.refuses.load(Ordering::Relaxed) && answers.contains(&Ok(())) {
+            self.refuses.store(false, Ordering::Relaxed);
+            self.status.publishing();
+        }
+        answers
+    }
+
+    /// Publishes the loop-back `number`; whether Redis took it.
+    pub(crate) async fn loop_back(&self, number: u64) -> bool {
+        let payload = self.seal(Kind::LoopBack, SystemTime::now(), &number.to_be_bytes());
+        self.send(vec![(self.keys.node(self.node), payload)]).await == [Ok(())]
+    }
+
+    fn seal(&self, kind: Kind, published_at: SystemTime, payload: &[u8]) -> Bytes {
+        let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        Envelope {
+            kind,
+            position: None,
+            id,
+            origin: self.node,
+            published_at,
+            payload,
+        }
+        .encode()
+    }
+
+    async fn send(&self, messages: Vec<(String, Bytes)>) -> Vec<Result<(), PublishError>> {
+        let count = messages.len();
+        let (Some(mut connection), number) = self.line.get() else {
+            return vec![Err(PublishError::Unavailable); count];
+        };
+        let mut pipeline = Pipeline::with_capacity(count);
+        for (name, payload) in &messages {
+            pipeline.cmd("PUBLISH").arg(name).arg(&payload[..]);
+        }
+        let answers = timeout(self.patience, connection.send_packed_commands(&pipeline, 0, count)).await;
+        match answers {
+            Ok(Ok(answers)) if answers.len() == count => answers.into_iter().map(|it| self.answer(it)).collect(),
+            Ok(Err(error)) if !is_broken(&error) => vec![self.refusal(&error.to_string()); count],
+            _ => {
+                self.line.condemn(number);
+                vec![Err(PublishError::Unknown); count]
+            }
+        }
+    }
+
+    fn answer(&self, answer: Value) -> Result<(), PublishError> {
+        match answer {
+            Value::ServerError(refusal) => self.refusal(&refusal.to_string()),
+            _ => Ok(()),
+        }
+    }
+
+    fn refusal(&self, reason: &str) -> Result<(), PublishError> {
+        let reason = words(reason.as_bytes());
+        self.refuses.store(true, Ordering::Relaxed);
+        self.status.publication_refused(&reason);
+        Err(PublishError::Refused { reason })
+    }
+}
+
+impl Line {
+    fn get(&self) -> (Option<MultiplexedConnection>, u64) {
+        let live = self.lock();
+        (live.connection.clone(), live.number)
+    }
+
+    fn set(&self, connection: Option<MultiplexedConnection>) {
+        let mut live = self.lock();
+        live.number += 1;
+        live.connection = connection;
+    }
+
+    /// Waits until the connection of the moment is condemned.
+    async fn until_condemned(&self) {
+        while self.lock().connection.is_some() {
+            self.condemned.notified().await;
+        }
+    }
+
+    /// The connection `number` is of no use any more, if it is still the one of the moment.
+    fn condemn(&self, number: u64) {
+        let mut live = self.lock();
+        if live.number == number && live.connection.take().is_some() {
+            self.condemned.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether no later command can succeed on this connection.
+fn is_fatal(code: &str) -> bool {
+    matches!(code, "NOAUTH" | "WRONGPASS" | "LOADING" | "MASTERDOWN")
+}
+
+fn is_broken(error: &RedisError) -> bool {
+    error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
+}
