@@ -30,7 +30,12 @@ pub(crate) fn start(node: &Arc<Node>, listener: TcpListener) -> io::Result<Serve
             .route("/readyz", web::get().to(readyz))
             .route("/metrics", web::get().to(metrics))
     };
-    Ok(HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
+    Ok(HttpServer::new(app)
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(1)
+        .listen(listener)?
+        .run())
 }
 
 /// Whether every loop of the process turns. Never depends on Redis or load.
@@ -42,7 +47,10 @@ async fn livez(node: web::Data<Node>) -> HttpResponse {
     report.check(format_args!("node"), node.node_pulse.silence() < DEAD);
     // While every worker is busy with handshakes it does not accept, by design.
     let is_full = node.admission.handshakes() >= node.config.limits.handshakes;
-    report.check(format_args!("accept loop"), node.is_closed() || is_full || node.accept_pulse.silence() < DEAD);
+    report.check(
+        format_args!("accept loop"),
+        node.is_closed() || is_full || node.accept_pulse.silence() < DEAD,
+    );
     report.answer(true)
 }
 
@@ -65,14 +73,25 @@ async fn readyz(request: HttpRequest, node: web::Data<Node>) -> HttpResponse {
     if let Some(problem) = &health.problem {
         report.tell(format_args!("problem: {problem}"));
     }
-    report.tell(format_args!("connections: {} of {}", node.admission.connections(), node.admission.most()));
-    report.answer(request.query_string().split('&').any(|part| part == "verbose" || part.starts_with("verbose=")))
+    report.tell(format_args!(
+        "connections: {} of {}",
+        node.admission.connections(),
+        node.admission.most()
+    ));
+    report.answer(
+        request
+            .query_string()
+            .split('&')
+            .any(|part| part == "verbose" || part.starts_with("verbose=")),
+    )
 }
 
 async fn metrics(node: web::Data<Node>) -> HttpResponse {
     let metrics = Arc::clone(&node.metrics);
     match web::block(move || metrics.render()).await {
-        Ok(Ok(text)) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, prometheus::TEXT_FORMAT)).body(text),
+        Ok(Ok(text)) => HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, prometheus::TEXT_FORMAT))
+            .body(text),
         Ok(Err(error)) => {
             tracing::error!(%error, "metrics could not be rendered");
             HttpResponse::InternalServerError().finish()
@@ -104,8 +123,14 @@ impl Report {
     }
 
     fn answer(self, is_verbose: bool) -> HttpResponse {
-        let mut response = if self.is_bad { HttpResponse::ServiceUnavailable() } else { HttpResponse::Ok() };
-        response.insert_header((header::CACHE_CONTROL, "no-store")).content_type("text/plain; charset=utf-8");
+        let mut response = if self.is_bad {
+            HttpResponse::ServiceUnavailable()
+        } else {
+            HttpResponse::Ok()
+        };
+        response
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .content_type("text/plain; charset=utf-8");
         match (is_verbose, self.is_bad) {
             (true, _) => response.body(self.lines),
             (false, true) => response.body("not ok\n"),

@@ -76,10 +76,18 @@ impl Admission {
     /// Lets a connection of `address` in.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Admitted, Full> {
         let one_more = |now| (now < self.most).then_some(now + 1);
-        if self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+        if self
+            .connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_err()
+        {
             return Err(Full::Node);
         }
-        let mut admitted = Admitted { admission: Arc::clone(self), address: None, since: Instant::now() };
+        let mut admitted = Admitted {
+            admission: Arc::clone(self),
+            address: None,
+            since: Instant::now(),
+        };
         if self.most_per_address > 0 {
             if !take(&self.by_address, address, self.most_per_address) {
                 return Err(Full::Address);
@@ -98,12 +106,20 @@ impl Admission {
             return None;
         }
         self.handshakes.fetch_add(1, Ordering::Relaxed);
-        Some(Handshake { admission: Arc::clone(self), address, is_finished: AtomicBool::new(false) })
+        Some(Handshake {
+            admission: Arc::clone(self),
+            address,
+            is_finished: AtomicBool::new(false),
+        })
     }
 
     /// The client's address: `peer`, unless that is a trusted proxy; then the last address of `forwarded` (the values of
     /// `X-Forwarded-For`, in order) that is not one.
-    pub(crate) fn client_address<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
+    pub(crate) fn client_address<'a>(
+        &self,
+        peer: IpAddr,
+        forwarded: impl DoubleEndedIterator<Item = &'a str>,
+    ) -> IpAddr {
         let mut client = peer;
         for hop in forwarded.rev().flat_map(|value| value.rsplit(',')) {
             if !self.is_trusted(client) {
@@ -199,9 +215,15 @@ mod tests {
             connections,
             connections_per_address: per_address,
             handshakes_per_address: handshakes,
-            trusted_proxies: trusted.iter().map(|network| network.parse().expect("a network")).collect(),
+            trusted_proxies: trusted
+                .iter()
+                .map(|network| network.parse().expect("a network"))
+                .collect(),
         };
-        Admission::new(limits, Histogram::with_opts(prometheus::HistogramOpts::new("d", "d")).expect("valid"))
+        Admission::new(
+            limits,
+            Histogram::with_opts(prometheus::HistogramOpts::new("d", "d")).expect("valid"),
+        )
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -238,7 +260,10 @@ mod tests {
     #[track_caller]
     fn check_address(peer: &str, forwarded: &[&str], expected: &str) {
         let admission = admission(10, 0, 0, &["10.1.0.0/16"]);
-        assert_eq!(admission.client_address(ip(peer), forwarded.iter().copied()), ip(expected));
+        assert_eq!(
+            admission.client_address(ip(peer), forwarded.iter().copied()),
+            ip(expected)
+        );
     }
 
     #[test]

@@ -42,7 +42,11 @@ pub(crate) fn lane(settings: &LaneSettings) -> Lane {
     let woken = Arc::new(Notify::new());
     let notify = Arc::clone(&woken);
     let inbox = Inbox::new(settings.inbox, move || notify.notify_one());
-    Lane { inbox: Arc::new(inbox), stats: Arc::new(LaneStats::new()), woken: Some(woken) }
+    Lane {
+        inbox: Arc::new(inbox),
+        stats: Arc::new(LaneStats::new()),
+        woken: Some(woken),
+    }
 }
 
 /// Serves `lane` on this thread, until it is stopped.
@@ -77,7 +81,11 @@ struct Shared {
 async fn turn(shared: Rc<Shared>) {
     let mut items = VecDeque::new();
     loop {
-        let due = shared.connections.borrow().next_due().map(|due| due.saturating_duration_since(Instant::now()));
+        let due = shared
+            .connections
+            .borrow()
+            .next_due()
+            .map(|due| due.saturating_duration_since(Instant::now()));
         // Sooner is a wake from the node, or from a connection that has brought a deadline.
         let _ = tokio::time::timeout(due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP), shared.wake.notified()).await;
         let began = Instant::now();
@@ -106,9 +114,19 @@ impl Worker {
     }
 
     /// Answers a handshake that has a pass, and serves the connection from then on.
-    pub(crate) async fn connect(&self, request: &HttpRequest, payload: web::Payload, pass: Pass) -> Result<HttpResponse, Error> {
+    pub(crate) async fn connect(
+        &self,
+        request: &HttpRequest,
+        payload: web::Payload,
+        pass: Pass,
+    ) -> Result<HttpResponse, Error> {
         let refused = Rc::new(Cell::new(None));
-        let guarded = Guarded { payload: payload.into_inner(), guard: Guard::new(Role::Server), limits: self.0.frames, refused: Rc::clone(&refused) };
+        let guarded = Guarded {
+            payload: payload.into_inner(),
+            guard: Guard::new(Role::Server),
+            limits: self.0.frames,
+            refused: Rc::clone(&refused),
+        };
         let guarded: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>> = Box::pin(guarded);
         let mut payload = dev::Payload::Stream { payload: guarded };
         let payload = web::Payload::from_request(request, &mut payload).await?;
@@ -119,15 +137,30 @@ impl Worker {
             .aggregate_continuations()
             .max_continuation_size(self.0.frames.message_size);
 
-        let Pass { client, admitted, interest, .. } = pass;
-        let socket = Socket { body: None, reader: None, is_over: false };
+        let Pass {
+            client,
+            admitted,
+            interest,
+            ..
+        } = pass;
+        let socket = Socket {
+            body: None,
+            reader: None,
+            is_over: false,
+        };
         let id = {
             let mut connections = self.0.connections.borrow_mut();
             connections.set_now(Instant::now());
             let key = connections.open(socket, client, admitted, interest, &Bytes::new());
             connections.id(key).expect("just opened")
         };
-        let reading = Reading { shared: Rc::clone(&self.0), id, messages, refused, _session: session };
+        let reading = Reading {
+            shared: Rc::clone(&self.0),
+            id,
+            messages,
+            refused,
+            _session: session,
+        };
         actix_web::rt::spawn(reading.run());
         let shared = Rc::clone(&self.0);
         // The old body stays inside the new one: dropping it would end the stream of messages.
@@ -159,7 +192,11 @@ impl Write for Socket {
 impl Wire for Socket {
     fn hang_up(&mut self) {
         self.is_over = true;
-        self.body.take().into_iter().chain(self.reader.take()).for_each(Waker::wake);
+        self.body
+            .take()
+            .into_iter()
+            .chain(self.reader.take())
+            .for_each(Waker::wake);
     }
 
     fn reset(&mut self) {
@@ -183,7 +220,9 @@ impl MessageBody for Body {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let mut connections = self.shared.connections.borrow_mut();
-        let Some(key) = connections.find(self.id) else { return Poll::Ready(None) };
+        let Some(key) = connections.find(self.id) else {
+            return Poll::Ready(None);
+        };
         if let Some(bytes) = connections.take(key, WRITE) {
             return Poll::Ready(Some(Ok(bytes)));
         }
@@ -221,19 +260,10 @@ struct Reading {
 impl Reading {
     async fn run(mut self) {
         while let Some(message) = self.next().await {
-            let Some(key) = self.shared.connections.borrow().find(self.id) else { return };
-            let outcome = match self.refused.get() {
-                Some(error) => Err(error),
-                None => message.map(frame).map_err(|error| frame_error(&error)),
-            };
-            let mut connections = self.shared.connections.borrow_mut();
-            connections.set_now(Instant::now());
-            match outcome {
-                Ok(frame) => receive(&self.shared, &mut connections, key, frame),
-                Err(error) => return connections.fail(key, error),
+            if !self.handle(message) {
+                return;
             }
             self.shared.wake.notify_one();
-            drop(connections);
             self.hand_over().await;
         }
         let mut connections = self.shared.connections.borrow_mut();
@@ -243,6 +273,24 @@ impl Reading {
                 None => connections.end(key, Ended::Lost),
             }
         }
+    }
+
+    /// Acts on a message. Returns whether there can be another.
+    fn handle(&self, message: Result<AggregatedMessage, ProtocolError>) -> bool {
+        let mut connections = self.shared.connections.borrow_mut();
+        let Some(key) = connections.find(self.id) else {
+            return false;
+        };
+        let outcome = match self.refused.get() {
+            Some(error) => Err(error),
+            None => message.map(frame).map_err(|error| frame_error(&error)),
+        };
+        connections.set_now(Instant::now());
+        match outcome {
+            Ok(frame) => receive(&self.shared, &mut connections, key, frame),
+            Err(error) => connections.fail(key, error),
+        }
+        connections.hears(key)
     }
 
     /// The next message; `None` also when the gateway has closed.
@@ -295,8 +343,14 @@ fn receive(shared: &Shared, connections: &mut Connections<Socket>, key: usize, f
 
 fn frame(message: AggregatedMessage) -> Frame {
     match message {
-        AggregatedMessage::Text(text) => Frame::Message(Message { kind: Kind::Text, data: text.into_bytes() }),
-        AggregatedMessage::Binary(data) => Frame::Message(Message { kind: Kind::Binary, data }),
+        AggregatedMessage::Text(text) => Frame::Message(Message {
+            kind: Kind::Text,
+            data: text.into_bytes(),
+        }),
+        AggregatedMessage::Binary(data) => Frame::Message(Message {
+            kind: Kind::Binary,
+            data,
+        }),
         AggregatedMessage::Ping(data) => Frame::Ping(data),
         AggregatedMessage::Pong(data) => Frame::Pong(data),
         AggregatedMessage::Close(reason) => Frame::Close {
@@ -331,7 +385,9 @@ impl Stream for Guarded {
             return Poll::Ready(None);
         }
         let polled = Pin::new(&mut self.payload).poll_next(cx);
-        let Poll::Ready(Some(Ok(chunk))) = &polled else { return polled };
+        let Poll::Ready(Some(Ok(chunk))) = &polled else {
+            return polled;
+        };
         let limits = self.limits;
         match self.guard.check(chunk, &limits) {
             Ok(()) => polled,

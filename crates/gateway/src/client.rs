@@ -5,7 +5,8 @@
 use std::time::Instant;
 
 use bus::Outgoing;
-use protocol::frame::Message;
+use bytes::Bytes;
+use protocol::frame::{self, Kind, Message};
 use protocol::{Close, Command, Dialect, Encoding};
 
 use crate::lane::Dropped;
@@ -13,9 +14,20 @@ use crate::lane::Dropped;
 /// Who is behind a connection, and how much of its allowance is used.
 pub(crate) struct Client {
     dialect: Dialect,
-    may_publish: bool,
+    mode: Mode,
     allowance: Option<Box<Allowance>>,
     json_depth: usize,
+}
+
+/// What becomes of a client's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// They are published.
+    Publishes,
+    /// They are dropped: the client only hears.
+    Listens,
+    /// They come back to the client and to nobody else, for conformance suites.
+    Echoes,
 }
 
 /// What to do about a message.
@@ -23,6 +35,8 @@ pub(crate) struct Client {
 pub(crate) enum Action {
     /// Give it to the bus.
     Publish(Outgoing),
+    /// Send these frames to the client.
+    Reply(Bytes),
     /// Drop it, and count why; the connection stays.
     Drop(Dropped),
     /// Close the connection.
@@ -49,9 +63,20 @@ struct Allowance {
 
 impl Client {
     /// A client that has just been admitted.
-    pub(crate) fn new(dialect: Dialect, may_publish: bool, rate: Option<Rate>, json_depth: usize, now: Instant) -> Self {
-        let allowance = rate.map(|rate| Box::new(Allowance { rate, left: f64::from(rate.burst), at: now }));
-        Self { dialect, may_publish, allowance, json_depth }
+    pub(crate) fn new(dialect: Dialect, mode: Mode, rate: Option<Rate>, json_depth: usize, now: Instant) -> Self {
+        let allowance = rate.map(|rate| {
+            Box::new(Allowance {
+                rate,
+                left: f64::from(rate.burst),
+                at: now,
+            })
+        });
+        Self {
+            dialect,
+            mode,
+            allowance,
+            json_depth,
+        }
     }
 
     /// How its events are spelled.
@@ -69,8 +94,16 @@ impl Client {
                 false => Action::Drop(Dropped::RateLimit),
             };
         }
+        if self.mode == Mode::Echoes {
+            return Action::Reply(match message.kind {
+                Kind::Text => frame::text(&message.data),
+                Kind::Binary => frame::binary(&message.data),
+            });
+        }
         match self.dialect.decode(message, self.json_depth) {
-            Ok(Command::Publish { channel, data }) if self.may_publish => Action::Publish(Outgoing { channel, data }),
+            Ok(Command::Publish { channel, data }) if self.mode == Mode::Publishes => {
+                Action::Publish(Outgoing { channel, data })
+            }
             Ok(Command::Publish { .. } | Command::Subscribe { .. }) => Action::Drop(Dropped::NotAllowed),
             Err(error) => {
                 tracing::debug!(%error, "dropped a message");
@@ -98,44 +131,81 @@ mod tests {
     use std::time::Duration;
 
     use protocol::Channel;
-    use protocol::frame::Kind;
 
     use super::*;
 
-    fn client(may_publish: bool, rate: Option<Rate>, now: Instant) -> Client {
+    fn client(mode: Mode, rate: Option<Rate>, now: Instant) -> Client {
         let channel = Channel::parse("news").expect("valid");
-        Client::new(Dialect::Raw { channel }, may_publish, rate, 512, now)
+        Client::new(Dialect::Raw { channel }, mode, rate, 512, now)
     }
 
     fn text(data: &'static str) -> Message {
-        Message { kind: Kind::Text, data: data.into() }
+        Message {
+            kind: Kind::Text,
+            data: data.into(),
+        }
     }
 
     #[test]
     fn publishes_what_it_may() {
         let now = Instant::now();
         let channel = Channel::parse("news").expect("valid");
-        let publish = Action::Publish(Outgoing { channel, data: "{\"x\":1}".into() });
-        assert_eq!(client(true, None, now).receive(text(r#"{"x": 1}"#), now), publish);
-        assert_eq!(client(false, None, now).receive(text("1"), now), Action::Drop(Dropped::NotAllowed));
-        assert_eq!(client(true, None, now).receive(text("{bad"), now), Action::Drop(Dropped::Malformed));
+        let publish = Action::Publish(Outgoing {
+            channel,
+            data: "{\"x\":1}".into(),
+        });
+        assert_eq!(
+            client(Mode::Publishes, None, now).receive(text(r#"{"x": 1}"#), now),
+            publish
+        );
+        assert_eq!(
+            client(Mode::Listens, None, now).receive(text("1"), now),
+            Action::Drop(Dropped::NotAllowed)
+        );
+        assert_eq!(
+            client(Mode::Publishes, None, now).receive(text("{bad"), now),
+            Action::Drop(Dropped::Malformed)
+        );
+        assert_eq!(
+            client(Mode::Echoes, None, now).receive(text("{bad"), now),
+            Action::Reply(frame::text(b"{bad"))
+        );
     }
 
     #[test]
     fn an_allowance_is_used_up_and_earned_back() {
         let start = Instant::now();
-        let rate = Rate { per_second: 10, burst: 3, closes: false };
-        let mut client = client(true, Some(rate), start);
-        let mut allowed = |after| !matches!(client.receive(text("1"), start + Duration::from_millis(after)), Action::Drop(_));
-        let pattern: Vec<bool> = [0, 0, 0, 0, 50, 100, 100, 5000, 5000, 5000, 5000].into_iter().map(&mut allowed).collect();
-        assert_eq!(pattern, [true, true, true, false, false, true, false, true, true, true, false]);
+        let rate = Rate {
+            per_second: 10,
+            burst: 3,
+            closes: false,
+        };
+        let mut client = client(Mode::Publishes, Some(rate), start);
+        let mut allowed = |after| {
+            !matches!(
+                client.receive(text("1"), start + Duration::from_millis(after)),
+                Action::Drop(_)
+            )
+        };
+        let pattern: Vec<bool> = [0, 0, 0, 0, 50, 100, 100, 5000, 5000, 5000, 5000]
+            .into_iter()
+            .map(&mut allowed)
+            .collect();
+        assert_eq!(
+            pattern,
+            [true, true, true, false, false, true, false, true, true, true, false]
+        );
     }
 
     #[test]
     fn a_message_too_many_may_close() {
         let now = Instant::now();
-        let rate = Rate { per_second: 1, burst: 1, closes: true };
-        let mut client = client(true, Some(rate), now);
+        let rate = Rate {
+            per_second: 1,
+            burst: 1,
+            closes: true,
+        };
+        let mut client = client(Mode::Publishes, Some(rate), now);
         assert!(matches!(client.receive(text("1"), now), Action::Publish(_)));
         assert_eq!(client.receive(text("1"), now), Action::Close(Close::Policy));
     }

@@ -83,9 +83,15 @@ struct Table<W> {
 
 impl<W: Wire> Table<W> {
     fn send(&mut self, key: SocketKey, frames: &Bytes) {
-        let Some(connection) = self.slab.get_mut(key) else { return };
+        let Some(connection) = self.slab.get_mut(key) else {
+            return;
+        };
         let before = connection.waiting();
-        let most = if self.waiting < self.budget { self.most_waiting } else { 0 };
+        let most = if self.waiting < self.budget {
+            self.most_waiting
+        } else {
+            0
+        };
         let sent = connection.send(frames, most);
         self.waiting = self.waiting + connection.waiting() - before;
         match sent {
@@ -140,16 +146,26 @@ impl<W: Wire> Connections<W> {
 
     /// The id that the next connection will have.
     pub(crate) fn next_id(&self) -> ConnectionId {
-        ConnectionId { key: self.table.slab.vacant_key(), generation: self.generation.wrapping_add(1) }
+        ConnectionId {
+            key: self.table.slab.vacant_key(),
+            generation: self.generation.wrapping_add(1),
+        }
     }
 
     /// The key of a connection that is still there.
     pub(crate) fn find(&self, id: ConnectionId) -> Option<SocketKey> {
-        self.table.slab.get(id.key).filter(|connection| connection.generation == id.generation).map(|_| id.key)
+        self.table
+            .slab
+            .get(id.key)
+            .filter(|connection| connection.generation == id.generation)
+            .map(|_| id.key)
     }
 
     pub(crate) fn id(&self, key: SocketKey) -> Option<ConnectionId> {
-        self.table.slab.get(key).map(|connection| ConnectionId { key, generation: connection.generation })
+        self.table.slab.get(key).map(|connection| ConnectionId {
+            key,
+            generation: connection.generation,
+        })
     }
 
     pub(crate) fn wire(&mut self, key: SocketKey) -> Option<&mut W> {
@@ -157,14 +173,26 @@ impl<W: Wire> Connections<W> {
     }
 
     /// Takes a connection in: joins the hub first and then sends `head`, so that nothing published after the client has read it is missed.
-    pub(crate) fn open(&mut self, wire: W, client: Client, admitted: Admitted, interest: Interest, head: &Bytes) -> SocketKey {
+    pub(crate) fn open(
+        &mut self,
+        wire: W,
+        client: Client,
+        admitted: Admitted,
+        interest: Interest,
+        head: &Bytes,
+    ) -> SocketKey {
         self.generation = self.generation.wrapping_add(1);
         let encoding = client.encoding();
         let now = self.tick();
-        let key = self.table.slab.insert(Connection::new(wire, self.generation, client, admitted, now));
+        let key = self
+            .table
+            .slab
+            .insert(Connection::new(wire, self.generation, client, admitted, now));
         self.stats.opened.add(1);
         let table = &mut self.table;
-        let (membership, delivered) = self.hub.join(key, encoding, interest, |key, frames| table.send(key, frames));
+        let (membership, delivered) = self
+            .hub
+            .join(key, encoding, interest, |key, frames| table.send(key, frames));
         self.count(&delivered);
         self.table.slab[key].memberships.push(membership);
         if !head.is_empty() {
@@ -177,7 +205,10 @@ impl<W: Wire> Connections<W> {
 
     /// Whether frames of this connection are still looked at.
     pub(crate) fn hears(&self, key: SocketKey) -> bool {
-        self.table.slab.get(key).is_some_and(|connection| !matches!(connection.state, State::Closing(closing) if closing.is_deaf))
+        self.table
+            .slab
+            .get(key)
+            .is_some_and(|connection| !matches!(connection.state, State::Closing(closing) if closing.is_deaf))
     }
 
     /// Something came from the client.
@@ -192,12 +223,15 @@ impl<W: Wire> Connections<W> {
 
     /// Acts on a frame of the client.
     pub(crate) fn receive(&mut self, key: SocketKey, frame: Frame) {
-        let Some(connection) = self.table.slab.get_mut(key) else { return };
+        let Some(connection) = self.table.slab.get_mut(key) else {
+            return;
+        };
         match frame {
             Frame::Message(message) if connection.state == State::Open => {
                 self.stats.received_messages.add(1);
                 match connection.client.receive(message, self.now) {
                     Action::Publish(outgoing) => self.outgoing.push(outgoing),
+                    Action::Reply(frames) => self.table.send(key, &frames),
                     Action::Drop(reason) => self.stats.drop_one(reason),
                     Action::Close(close) => self.close(key, close),
                 }
@@ -242,7 +276,12 @@ impl<W: Wire> Connections<W> {
 
     /// Begins to close a connection; what was collected for it goes out first.
     pub(crate) fn close(&mut self, key: SocketKey, close: Close) {
-        if self.table.slab.get(key).is_none_or(|connection| connection.state != State::Open) {
+        if self
+            .table
+            .slab
+            .get(key)
+            .is_none_or(|connection| connection.state != State::Open)
+        {
             return;
         }
         for membership in self.table.slab[key].memberships.clone() {
@@ -258,8 +297,12 @@ impl<W: Wire> Connections<W> {
 
     /// Ends a closing connection whose last bytes are out, and hangs up when only the client's answer is missing.
     pub(crate) fn finish_if_done(&mut self, key: SocketKey) {
-        let Some(connection) = self.table.slab.get_mut(key) else { return };
-        let State::Closing(closing) = connection.state else { return };
+        let Some(connection) = self.table.slab.get_mut(key) else {
+            return;
+        };
+        let State::Closing(closing) = connection.state else {
+            return;
+        };
         if connection.waiting() > 0 {
             return;
         }
@@ -274,7 +317,9 @@ impl<W: Wire> Connections<W> {
     /// The connection is over.
     pub(crate) fn end(&mut self, key: SocketKey, why: Ended) {
         self.leave(key);
-        let Some(mut connection) = self.table.slab.try_remove(key) else { return };
+        let Some(mut connection) = self.table.slab.try_remove(key) else {
+            return;
+        };
         self.table.waiting -= connection.waiting();
         connection.wire.hang_up();
         self.stats.end_one(match connection.state {
@@ -286,7 +331,10 @@ impl<W: Wire> Connections<W> {
 
     /// Closes every connection at `pace`.
     pub(crate) fn drain(&mut self, pace: Pace) {
-        let everybody = self.table.slab.iter().map(|(key, connection)| ConnectionId { key, generation: connection.generation });
+        let everybody = self.table.slab.iter().map(|(key, connection)| ConnectionId {
+            key,
+            generation: connection.generation,
+        });
         self.schedule = Some(Schedule::new(everybody.collect(), pace));
     }
 
@@ -296,7 +344,12 @@ impl<W: Wire> Connections<W> {
         let mut due = Vec::new();
         self.wheel.advance(now, &mut due);
         for Due { key, generation, at } in due {
-            if self.table.slab.get(key).is_some_and(|connection| connection.generation == generation && connection.due == at) {
+            if self
+                .table
+                .slab
+                .get(key)
+                .is_some_and(|connection| connection.generation == generation && connection.due == at)
+            {
                 self.look_at(key, now);
             }
         }
@@ -355,10 +408,15 @@ impl<W: Wire> Connections<W> {
     }
 
     fn leave(&mut self, key: SocketKey) {
-        let Some(connection) = self.table.slab.get_mut(key) else { return };
+        let Some(connection) = self.table.slab.get_mut(key) else {
+            return;
+        };
         for membership in std::mem::take(&mut connection.memberships) {
             if let Some((moved, place)) = self.hub.leave(membership) {
-                self.table.slab[moved].memberships.iter_mut().for_each(|membership| membership.correct(place));
+                self.table.slab[moved]
+                    .memberships
+                    .iter_mut()
+                    .for_each(|membership| membership.correct(place));
             }
         }
     }
@@ -366,15 +424,23 @@ impl<W: Wire> Connections<W> {
     /// Sets the date at which the wheel looks at a connection again.
     fn watch(&mut self, key: SocketKey) {
         let now = self.tick();
-        let Some(connection) = self.table.slab.get_mut(key) else { return };
+        let Some(connection) = self.table.slab.get_mut(key) else {
+            return;
+        };
         let at = match connection.state {
             State::Closing(closing) if closing.is_deaf => now + ticks(SHORT_GOODBYE),
             State::Closing(_) => now + ticks(GOODBYE),
-            State::Open if connection.is_pinged => connection.heard + ticks(self.settings.ping_interval + self.settings.ping_timeout),
+            State::Open if connection.is_pinged => {
+                connection.heard + ticks(self.settings.ping_interval + self.settings.ping_timeout)
+            }
             State::Open => connection.heard + spread(ticks(self.settings.ping_interval), key),
         };
         connection.due = at.max(now + 1);
-        self.wheel.add(Due { key, generation: connection.generation, at: connection.due });
+        self.wheel.add(Due {
+            key,
+            generation: connection.generation,
+            at: connection.due,
+        });
     }
 
     fn look_at(&mut self, key: SocketKey, now: Tick) {
@@ -418,5 +484,6 @@ fn ticks(duration: Duration) -> Tick {
 
 /// Up to a tenth less, by key: connections that came together are not all pinged together.
 fn spread(ticks: Tick, key: SocketKey) -> Tick {
-    ticks - (ticks / 10) * (key % 16) as Tick / 16
+    let share = Tick::try_from(key % 16).unwrap_or_default();
+    ticks - ticks / 10 * share / 16
 }

@@ -17,7 +17,7 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The page, served by the instance called `node`.
-pub fn page(node: &str) -> HttpResponse {
+pub(crate) fn page(node: &str) -> HttpResponse {
     let nonce = Uuid::new_v4().simple().to_string();
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
@@ -32,10 +32,15 @@ pub fn page(node: &str) -> HttpResponse {
 ///
 /// Behind a load balancer the page may come from one instance and the WebSocket from another, and a script sees no header of a 101. So the
 /// page opens `/?demo=<key>` and finds the name of the instance in the cookie of that key, which lives for ten seconds.
-pub fn serving_node_cookie(query: &str, node: &str) -> Option<String> {
+pub(crate) fn serving_node_cookie(query: &str, node: &str) -> Option<String> {
     let key = query.split('&').find_map(|pair| pair.strip_prefix("demo="))?;
     let is_key = key.len() == 16 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_key.then(|| format!("fanfare_demo_{key}={}; Max-Age=10; Path=/; SameSite=Strict", percent_encode(node)))
+    is_key.then(|| {
+        format!(
+            "fanfare_demo_{key}={}; Max-Age=10; Path=/; SameSite=Strict",
+            percent_encode(node)
+        )
+    })
 }
 
 /// The node goes in last: what it contains is not looked at again.
@@ -84,18 +89,32 @@ mod tests {
     fn page_is_whole_and_fenced_in() {
         let page = html("node-1", "abc");
         assert!(!page.contains("{{"), "every mark is filled");
-        assert_eq!(page.matches("nonce=\"abc\"").count(), 2, "style and script carry the nonce");
+        assert_eq!(
+            page.matches("nonce=\"abc\"").count(),
+            2,
+            "style and script carry the nonce"
+        );
         assert!(page.contains("name=\"fanfare-node\" content=\"node-1\""));
-        for forbidden in ["http://www.w3.org/1999", "src=\"", "innerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+        for forbidden in [
+            "http://www.w3.org/1999",
+            "src=\"",
+            "innerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+        ] {
             assert!(!page.contains(forbidden), "{forbidden} in the page");
         }
         let policy = content_security_policy("abc");
-        assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+        assert!(
+            policy.starts_with("default-src 'none';") && !policy.contains("unsafe"),
+            "{policy}"
+        );
     }
 
     #[test]
     fn every_answer_has_its_own_nonce() {
-        let policy = |answer: HttpResponse| answer.headers()[header::CONTENT_SECURITY_POLICY].clone();
+        let policy = |answer: HttpResponse| answer.headers().get(header::CONTENT_SECURITY_POLICY).cloned();
         assert_ne!(policy(page("a")), policy(page("a")));
     }
 
@@ -106,7 +125,10 @@ mod tests {
             assert!(html(node, "abc").contains(&format!("content=\"{expected}\"")), "{node}");
         }
         check("pod-7.zone_b", "pod-7.zone_b");
-        check("\"><script>alert(1)</script>", "&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;");
+        check(
+            "\"><script>alert(1)</script>",
+            "&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;",
+        );
         check("a&b'c", "a&amp;b&#39;c");
         check("{{nonce}}", "{{nonce}}");
     }
@@ -116,10 +138,21 @@ mod tests {
         #[track_caller]
         fn check(query: &str, node: &str, expected: Option<&str>) {
             let cookie = serving_node_cookie(query, node);
-            assert_eq!(cookie.as_deref().map(|cookie| cookie.split(';').next().unwrap()), expected);
+            assert_eq!(
+                cookie.as_deref().map(|cookie| cookie.split(';').next().unwrap()),
+                expected
+            );
         }
-        check("demo=0123456789abcdef", "node-1", Some("fanfare_demo_0123456789abcdef=node-1"));
-        check("x=1&demo=0123456789abcdef", "a b;\r\n", Some("fanfare_demo_0123456789abcdef=a%20b%3B%0D%0A"));
+        check(
+            "demo=0123456789abcdef",
+            "node-1",
+            Some("fanfare_demo_0123456789abcdef=node-1"),
+        );
+        check(
+            "x=1&demo=0123456789abcdef",
+            "a b;\r\n",
+            Some("fanfare_demo_0123456789abcdef=a%20b%3B%0D%0A"),
+        );
         check("", "node-1", None);
         check("demo=", "node-1", None);
         check("demo=0123456789abcde", "node-1", None);

@@ -12,7 +12,7 @@ use protocol::{Channel, Dialect};
 
 use crate::admission::{Admitted, Full};
 use crate::channel_rules::{Publish, Subscribe};
-use crate::client::Client;
+use crate::client::{Client, Mode};
 use crate::config::RawPublish;
 use crate::interest::Interest;
 use crate::metrics::Rejected;
@@ -72,7 +72,9 @@ impl ResponseError for Refusal {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Handshake(HandshakeError::GetMethodRequired) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Handshake(HandshakeError::NoWebsocketUpgrade | HandshakeError::UnsupportedVersion) => StatusCode::UPGRADE_REQUIRED,
+            Self::Handshake(HandshakeError::NoWebsocketUpgrade | HandshakeError::UnsupportedVersion) => {
+                StatusCode::UPGRADE_REQUIRED
+            }
             Self::NotAWebSocket => StatusCode::UPGRADE_REQUIRED,
             Self::Handshake(_) | Self::HttpVersion | Self::Body => StatusCode::BAD_REQUEST,
             Self::Origin | Self::Forbidden => StatusCode::FORBIDDEN,
@@ -86,13 +88,21 @@ impl ResponseError for Refusal {
         let mut response = HttpResponse::build(self.status_code());
         match self.status_code() {
             StatusCode::UPGRADE_REQUIRED => {
-                response.insert_header((header::UPGRADE, "websocket")).insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+                response
+                    .insert_header((header::UPGRADE, "websocket"))
+                    .insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
             }
-            StatusCode::METHOD_NOT_ALLOWED => drop(response.insert_header((header::ALLOW, "GET"))),
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => drop(response.insert_header((header::RETRY_AFTER, "1"))),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                response.insert_header((header::ALLOW, "GET"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                response.insert_header((header::RETRY_AFTER, "1"));
+            }
             _ => {}
         }
-        response.content_type("text/plain; charset=utf-8").body(format!("{self}\n"))
+        response
+            .content_type("text/plain; charset=utf-8")
+            .body(format!("{self}\n"))
     }
 }
 
@@ -118,7 +128,11 @@ async fn judge(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -
     if request.version() != Version::HTTP_11 {
         return Err(Refusal::HttpVersion);
     }
-    if request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
+    if request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .is_some_and(|length| length != "0")
+    {
         return Err(Refusal::Body);
     }
     if !is_allowed_origin(node, request) {
@@ -131,28 +145,50 @@ async fn judge(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -
         return Err(Refusal::Bus);
     }
     let dialect = Dialect::Raw { channel: right.channel };
-    let client = Client::new(dialect, right.may_publish, node.rate, node.config.limits.json_depth, Instant::now());
-    Ok(Pass { lane, client, admitted, interest })
+    let client = Client::new(
+        dialect,
+        right.mode,
+        node.rate,
+        node.config.limits.json_depth,
+        Instant::now(),
+    );
+    Ok(Pass {
+        lane,
+        client,
+        admitted,
+        interest,
+    })
 }
 
 /// What anyone may do in a channel.
 struct Right {
     channel: Channel,
-    may_publish: bool,
+    mode: Mode,
     merges: bool,
 }
 
 fn right(node: &Node, name: &str) -> Result<Right, Refusal> {
     let channel = Channel::parse(name).map_err(|_| Refusal::UnknownChannel)?;
     if node.config.raw.channel.as_ref() == Some(&channel) {
-        let may_publish = node.config.raw.publish == RawPublish::Anyone;
-        return Ok(Right { channel, may_publish, merges: true });
+        let mode = match node.config.raw.publish {
+            _ if node.echoes => Mode::Echoes,
+            RawPublish::Anyone => Mode::Publishes,
+            RawPublish::Nobody => Mode::Listens,
+        };
+        return Ok(Right {
+            channel,
+            mode,
+            merges: true,
+        });
     }
     let rule = node.rules.for_channel(&channel).ok_or(Refusal::UnknownChannel)?;
     match rule.subscribe {
         Subscribe::Anyone => Ok(Right {
             channel,
-            may_publish: rule.publish == Publish::Subscribers,
+            mode: match rule.publish {
+                Publish::Subscribers => Mode::Publishes,
+                Publish::Nobody => Mode::Listens,
+            },
             merges: rule.window.is_none_or(|window| !window.is_zero()),
         }),
         Subscribe::Nobody => Err(Refusal::Forbidden),
@@ -167,7 +203,9 @@ fn is_allowed_origin(node: &Node, request: &HttpRequest) -> bool {
     if node.config.dev || allowed.iter().any(|allowed| allowed == "*") {
         return true;
     }
-    let (Ok(origin), None) = (origin.to_str(), origins.next()) else { return false };
+    let (Ok(origin), None) = (origin.to_str(), origins.next()) else {
+        return false;
+    };
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let own = origin.split_once("://").map(|(_, host)| host);
     own.is_some() && own.zip(host).is_some_and(|(own, host)| own.eq_ignore_ascii_case(host))
@@ -175,8 +213,13 @@ fn is_allowed_origin(node: &Node, request: &HttpRequest) -> bool {
 }
 
 fn address(node: &Node, request: &HttpRequest) -> IpAddr {
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let forwarded: Vec<&str> =
-        request.headers().get_all(header::X_FORWARDED_FOR).filter_map(|value| value.to_str().ok()).collect();
+    let peer = request
+        .peer_addr()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let forwarded: Vec<&str> = request
+        .headers()
+        .get_all(header::X_FORWARDED_FOR)
+        .filter_map(|value| value.to_str().ok())
+        .collect();
     node.admission.client_address(peer, forwarded.into_iter())
 }

@@ -27,7 +27,11 @@ impl<T: Copy> Schedule<T> {
     /// Spreads `everybody` over the window, in random order.
     pub(crate) fn new(mut everybody: Vec<T>, pace: Pace) -> Self {
         everybody.shuffle(&mut rand::rng());
-        Self { order: everybody, closed: 0, pace }
+        Self {
+            order: everybody,
+            closed: 0,
+            pace,
+        }
     }
 
     /// Those whose time has come at `now`, each once.
@@ -62,11 +66,17 @@ mod tests {
     #[test]
     fn everybody_is_closed_once_and_evenly() {
         let begin = Instant::now();
-        let mut schedule = Schedule::new((0..1000).collect(), Pace { begin, window: Duration::from_secs(10) });
+        let mut schedule = Schedule::new(
+            (0..1000).collect(),
+            Pace {
+                begin,
+                window: Duration::from_secs(10),
+            },
+        );
         let mut closed = Vec::new();
-        for tenth in 1..=10 {
-            closed.extend(schedule.due(begin + Duration::from_secs(tenth)));
-            assert_eq!(closed.len(), tenth as usize * 100);
+        for tenth in 1..=10_usize {
+            closed.extend(schedule.due(begin + Duration::from_secs(tenth as u64)));
+            assert_eq!(closed.len(), tenth * 100);
         }
         assert!(schedule.is_over());
         assert!(!closed.is_sorted());
@@ -77,7 +87,13 @@ mod tests {
     #[test]
     fn a_window_of_zero_closes_all_at_once() {
         let begin = Instant::now();
-        let mut schedule = Schedule::new((0..10).collect(), Pace { begin, window: Duration::ZERO });
+        let mut schedule = Schedule::new(
+            (0..10).collect(),
+            Pace {
+                begin,
+                window: Duration::ZERO,
+            },
+        );
         assert_eq!(schedule.due(begin).len(), 10);
     }
 }

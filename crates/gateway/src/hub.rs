@@ -17,8 +17,8 @@ use crate::interest::Interest;
 
 mod window;
 
-pub(crate) use window::WindowSettings;
 use window::Pace;
+pub(crate) use window::WindowSettings;
 
 /// A socket's index on its lane. Taken out of the hub before the socket is removed, so it never names a successor.
 pub(crate) type SocketKey = usize;
@@ -115,7 +115,13 @@ impl Hub {
         let subscribers = &mut self.audiences[audience].subscribers;
         subscribers.push(Subscriber { key, encoding });
         self.subscriptions += 1;
-        (Membership { audience, place: subscribers.len() - 1 }, delivered)
+        (
+            Membership {
+                audience,
+                place: subscribers.len() - 1,
+            },
+            delivered,
+        )
     }
 
     /// Writes what was collected in a subscriber's channel, window or not: before it is told something that must come after.
@@ -135,12 +141,17 @@ impl Hub {
             self.ready.retain(|ready| *ready != membership.audience);
             return None;
         }
-        audience.subscribers.get(membership.place).map(|moved| (moved.key, membership))
+        audience
+            .subscribers
+            .get(membership.place)
+            .map(|moved| (moved.key, membership))
     }
 
     /// Takes a publication; it is written by [`Hub::flush`] at the end of this turn, or later if the channel is collecting.
     pub(crate) fn collect(&mut self, publication: &Arc<Publication>, now: Instant) {
-        let Some(&key) = self.index.get(&publication.channel) else { return };
+        let Some(&key) = self.index.get(&publication.channel) else {
+            return;
+        };
         let audience = &mut self.audiences[key];
         audience.pace.note(now);
         audience.collected_bytes += publication.data.len();
@@ -176,7 +187,11 @@ impl Hub {
                 break;
             }
             self.waiting.pop();
-            if self.audiences.get(key).is_some_and(|audience| audience.due == Some(due)) {
+            if self
+                .audiences
+                .get(key)
+                .is_some_and(|audience| audience.due == Some(due))
+            {
                 delivered.add(&self.write(key, &mut send));
             }
         }
@@ -188,25 +203,15 @@ impl Hub {
         delivered
     }
 
-    /// Writes everything that was collected, whether its window has closed or not.
-    pub(crate) fn flush_all(&mut self, mut send: impl FnMut(SocketKey, &Bytes)) -> Delivered {
-        self.ready.clear();
-        self.waiting.clear();
-        let keys: Vec<usize> = self.audiences.iter().map(|(key, _)| key).collect();
-        let mut delivered = Delivered::default();
-        for key in keys {
-            delivered.add(&self.write(key, &mut send));
-        }
-        delivered
-    }
-
     /// How many channels have subscribers here, and how many subscriptions that makes.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.audiences.len(), self.subscriptions)
     }
 
     fn write(&mut self, key: usize, mut send: impl FnMut(SocketKey, &Bytes)) -> Delivered {
-        let Some(audience) = self.audiences.get_mut(key) else { return Delivered::default() };
+        let Some(audience) = self.audiences.get_mut(key) else {
+            return Delivered::default();
+        };
         audience.due = None;
         audience.collected_bytes = 0;
         let publications = &mut audience.collected;
@@ -220,13 +225,17 @@ impl Hub {
             several => {
                 let mut joined: [Option<Bytes>; Encoding::COUNT] = Default::default();
                 for subscriber in &audience.subscribers {
-                    let frames = joined[subscriber.encoding as usize].get_or_insert_with(|| join(several, subscriber.encoding));
+                    let frames =
+                        joined[subscriber.encoding as usize].get_or_insert_with(|| join(several, subscriber.encoding));
                     send(subscriber.key, frames);
                 }
             }
         }
         let writes = audience.subscribers.len() as u64;
-        let delivered = Delivered { deliveries: writes * publications.len() as u64, writes };
+        let delivered = Delivered {
+            deliveries: writes * publications.len() as u64,
+            writes,
+        };
         publications.clear();
         publications.shrink_to(16);
         delivered
@@ -256,7 +265,10 @@ impl Delivered {
 }
 
 fn join(publications: &[Arc<Publication>], encoding: Encoding) -> Bytes {
-    let length = publications.iter().map(|publication| publication.frame(encoding).len()).sum();
+    let length = publications
+        .iter()
+        .map(|publication| publication.frame(encoding).len())
+        .sum();
     let mut joined = BytesMut::with_capacity(length);
     for publication in publications {
         joined.extend_from_slice(publication.frame(encoding));

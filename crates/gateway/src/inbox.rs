@@ -55,7 +55,12 @@ struct Queue {
 impl Inbox {
     /// An empty inbox of a lane that `wake` wakes.
     pub(crate) fn new(limits: InboxLimits, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { queue: Mutex::default(), wake: Box::new(wake), limits, dropped: Counter::default() }
+        Self {
+            queue: Mutex::default(),
+            wake: Box::new(wake),
+            limits,
+            dropped: Counter::default(),
+        }
     }
 
     /// Adds publications, in order, and empties `publications`.
@@ -68,7 +73,11 @@ impl Inbox {
             if queue.publications >= self.limits.publications || queue.bytes >= self.limits.bytes {
                 self.dropped.add(1);
                 if !std::mem::replace(&mut queue.is_behind, true) {
-                    tracing::warn!(waiting = queue.publications, bytes = queue.bytes, "a lane is behind, it loses publications");
+                    tracing::warn!(
+                        waiting = queue.publications,
+                        bytes = queue.bytes,
+                        "a lane is behind, it loses publications"
+                    );
                 }
                 continue;
             }
@@ -122,8 +131,13 @@ mod tests {
     fn a_full_inbox_drops_whole_publications_and_keeps_the_rest() {
         let wakes = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&wakes);
-        let limits = InboxLimits { publications: 3, bytes: 1000 };
-        let inbox = Inbox::new(limits, move || drop(counted.fetch_add(1, Ordering::Relaxed)));
+        let limits = InboxLimits {
+            publications: 3,
+            bytes: 1000,
+        };
+        let inbox = Inbox::new(limits, move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
         let channel = Channel::parse("news").expect("valid");
         let publication = |size| Arc::new(Publication::new(channel.clone(), Bytes::from(vec![b'1'; size])));
 

@@ -39,7 +39,11 @@ pub(crate) struct Interest {
 
 impl Interests {
     pub(crate) fn new(bus: Arc<dyn Bus>, lanes: usize) -> Arc<Self> {
-        Arc::new(Self { bus, lanes, table: Mutex::default() })
+        Arc::new(Self {
+            bus,
+            lanes,
+            table: Mutex::default(),
+        })
     }
 
     /// Listens to `channel` for `lane`. From now on the lane is given every publication there that the node hears; that it hears them
@@ -55,12 +59,23 @@ impl Interests {
         *entry.count(lane) += 1;
         let confirmed = entry.confirmed.subscribe();
         drop(table);
-        Interest { channel: channel.clone(), lane, merges, confirmed, interests: Arc::clone(self) }
+        Interest {
+            channel: channel.clone(),
+            lane,
+            merges,
+            confirmed,
+            interests: Arc::clone(self),
+        }
     }
 
     /// The bus has confirmed its subscription.
     pub(crate) fn confirm(&self, channel: &Channel, generation: Generation) {
-        if let Some(entry) = self.table.lock().get(channel).filter(|entry| entry.generation == generation) {
+        if let Some(entry) = self
+            .table
+            .lock()
+            .get(channel)
+            .filter(|entry| entry.generation == generation)
+        {
             entry.confirmed.send_replace(true);
         }
     }
@@ -95,7 +110,10 @@ impl Listening<'_> {
     /// The lanes that hear `channel`.
     pub(crate) fn lanes(&self, channel: &Channel) -> impl Iterator<Item = usize> + '_ {
         let held = self.0.get(channel).map(|entry| &entry.held[..]).unwrap_or_default();
-        held.iter().enumerate().filter(|(_, held)| **held > 0).map(|(lane, _)| lane)
+        held.iter()
+            .enumerate()
+            .filter(|(_, held)| **held > 0)
+            .map(|(lane, _)| lane)
     }
 }
 

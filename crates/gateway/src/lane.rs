@@ -37,13 +37,11 @@ pub(crate) enum Dropped {
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The client closed it, by a Close.
-    Client,
     /// The connection broke without a Close.
     Lost,
     /// Nothing was heard from the client for too long.
     PingTimeout,
-    /// The gateway closed it.
+    /// It was closed by a Close of the gateway; one that answers the client's is the client's doing.
     Closed(Close),
 }
 
@@ -88,12 +86,20 @@ impl Dropped {
 }
 
 impl Ended {
-    pub(crate) const REASONS: [&'static str; 8] =
-        ["client", "lost", "ping_timeout", "slow_consumer", "drain", "protocol", "policy", "internal"];
+    pub(crate) const REASONS: [&'static str; 8] = [
+        "client",
+        "lost",
+        "ping_timeout",
+        "slow_consumer",
+        "drain",
+        "protocol",
+        "policy",
+        "internal",
+    ];
 
     fn index(self) -> usize {
         match self {
-            Self::Client | Self::Closed(Close::Answer { .. }) => 0,
+            Self::Closed(Close::Answer { .. }) => 0,
             Self::Lost => 1,
             Self::PingTimeout => 2,
             Self::Closed(Close::SlowConsumer) => 3,
@@ -155,7 +161,9 @@ impl LaneStats {
 
     /// How long ago the last turn ended.
     pub(crate) fn silence(&self) -> Duration {
-        self.start.elapsed().saturating_sub(Duration::from_millis(self.ticked.get()))
+        self.start
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.ticked.get()))
     }
 
     /// The longest turn since the last call.

@@ -116,10 +116,23 @@ impl Gateway {
     /// Starts a node. Must be called inside an actix system; returns when clients are accepted, which is when the bare channel is heard:
     /// while Redis is away it waits, with the admin listener up.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_as(config, false).await
+    }
+
+    /// Starts a node whose clients of `/` hear only themselves, for suites that test the frames.
+    #[doc(hidden)]
+    pub async fn start_echo(config: Config) -> Result<Self, StartError> {
+        Self::start_as(config, true).await
+    }
+
+    async fn start_as(config: Config, echoes: bool) -> Result<Self, StartError> {
         let name = config.node.name.clone().unwrap_or_else(random_name);
         let metrics = Metrics::new()?;
         let sockets = Sockets::from_config(&config.listener)?;
-        let (public_listener, public) = listen(SocketAddr::new(config.listener.address, config.listener.port), config.listener.backlog)?;
+        let (public_listener, public) = listen(
+            SocketAddr::new(config.listener.address, config.listener.port),
+            config.listener.backlog,
+        )?;
         let (admin_listener, admin) = listen(config.admin_address(), 128)?;
 
         let lane_count = match config.listener.reactors {
@@ -127,10 +140,16 @@ impl Gateway {
             count => count,
         };
         let lane_settings = lane_settings(&config, lane_count);
-        let outbound = Arc::new(Outbound::new(config.limits.publish_queue, config.limits.publish_queue_bytes));
+        let outbound = Arc::new(Outbound::new(
+            config.limits.publish_queue,
+            config.limits.publish_queue_bytes,
+        ));
         let (lanes, reactors) = match &sockets {
             Sockets::Reactor => start_reactors(lane_count, lane_settings, &outbound)?,
-            Sockets::Attached(_) => ((0..lane_count).map(|_| attached::lane(&lane_settings)).collect(), Vec::new()),
+            Sockets::Attached(_) => (
+                (0..lane_count).map(|_| attached::lane(&lane_settings)).collect(),
+                Vec::new(),
+            ),
         };
 
         let (node_thread, bus) = NodeThread::start(&config)?;
@@ -144,7 +163,19 @@ impl Gateway {
         let admission = Admission::new(limits, metrics.connection_duration.clone());
         metrics.watch(lanes.clone(), Arc::clone(&bus), Arc::clone(&admission))?;
         let bare = config.raw.channel.clone();
-        let node = Arc::new(Node::new(name, config, Parts { lane_settings, lanes, bus, interests, admission, metrics }));
+        let node = Arc::new(Node::new(
+            name,
+            config,
+            echoes,
+            Parts {
+                lane_settings,
+                lanes,
+                bus,
+                interests,
+                admission,
+                metrics,
+            },
+        ));
         node_thread.run(&node, Arc::clone(&outbound), public);
 
         let admin_server = admin::start(&node, admin_listener)?;
@@ -205,8 +236,14 @@ impl Gateway {
             tokio::time::sleep(drain.delay).await;
             self.node.close_door();
             let stopped = actix_web::rt::spawn(self.public_server.stop(true));
-            let pace = Pace { begin: Instant::now(), window: drain.window };
-            self.node.lanes.iter().for_each(|lane| lane.inbox.push(Item::Drain(pace)));
+            let pace = Pace {
+                begin: Instant::now(),
+                window: drain.window,
+            };
+            self.node
+                .lanes
+                .iter()
+                .for_each(|lane| lane.inbox.push(Item::Drain(pace)));
             let gone = async {
                 while self.connections() > 0 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -257,20 +294,41 @@ impl NodeThread {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("node".into()).spawn(move || drop(runtime.block_on(stopped)))?;
+        let thread = std::thread::Builder::new()
+            .name("node".into())
+            .spawn(move || drop(runtime.block_on(stopped)))?;
         let (bus, events) = {
             let _inside = handle.enter();
             start_bus(config)?
         };
-        Ok((Self { runtime: handle, events: std::sync::Mutex::new(Some(events)), stop, thread }, bus))
+        Ok((
+            Self {
+                runtime: handle,
+                events: std::sync::Mutex::new(Some(events)),
+                stop,
+                thread,
+            },
+            bus,
+        ))
     }
 
     /// Starts the tasks: `deliver` and `publish` of the relay, and `pulse`.
     fn run(&self, node: &Arc<Node>, outbound: Arc<Outbound>, public: SocketAddr) {
-        let events = self.events.lock().ok().and_then(|mut events| events.take()).expect("run is called once");
+        let events = self
+            .events
+            .lock()
+            .ok()
+            .and_then(|mut events| events.take())
+            .expect("run is called once");
         let (lanes, metrics) = (node.lanes.clone(), Arc::clone(&node.metrics));
-        self.runtime.spawn(relay::deliver(events, Arc::clone(&node.interests), lanes.clone(), Arc::clone(&metrics)));
-        self.runtime.spawn(relay::publish(Arc::clone(&node.bus), outbound, lanes, metrics));
+        self.runtime.spawn(relay::deliver(
+            events,
+            Arc::clone(&node.interests),
+            lanes.clone(),
+            Arc::clone(&metrics),
+        ));
+        self.runtime
+            .spawn(relay::publish(Arc::clone(&node.bus), outbound, lanes, metrics));
         self.runtime.spawn(pulse(Arc::clone(node), public));
     }
 
@@ -283,8 +341,12 @@ impl NodeThread {
 /// Shows that the node's runtime turns, and knocks at the public listener so that its accept loop shows the same.
 async fn pulse(node: Arc<Node>, public: SocketAddr) {
     let own = match public {
-        SocketAddr::V4(address) if address.ip().is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, public.port())),
-        SocketAddr::V6(address) if address.ip().is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, public.port())),
+        SocketAddr::V4(address) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, public.port()))
+        }
+        SocketAddr::V6(address) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv6Addr::LOCALHOST, public.port()))
+        }
         _ => public,
     };
     let mut interval = tokio::time::interval(PULSE);
@@ -299,13 +361,16 @@ async fn pulse(node: Arc<Node>, public: SocketAddr) {
 }
 
 fn start_bus(config: &Config) -> Result<(Arc<dyn Bus>, Events), StartError> {
-    match config.redis.bus_config()? {
+    match config.redis.bus_config() {
         Some(redis) => {
             let (bus, events) = RedisBus::start(redis, config.raw.channel.clone())?;
             Ok((bus, events))
         }
         None => {
-            let limits = QueueLimits { messages: config.redis.queue, bytes: config.redis.queue_bytes };
+            let limits = QueueLimits {
+                messages: config.redis.queue,
+                bytes: config.redis.queue_bytes,
+            };
             let (bus, events) = MemoryBus::start(limits);
             Ok((bus, events))
         }
@@ -317,7 +382,9 @@ fn start_reactors(
     settings: LaneSettings,
     outbound: &Arc<Outbound>,
 ) -> Result<(Vec<Lane>, Vec<JoinHandle<()>>), StartError> {
-    let started: Result<Vec<_>, _> = (0..count).map(|number| reactor::start(number, settings, Arc::clone(outbound))).collect();
+    let started: Result<Vec<_>, _> = (0..count)
+        .map(|number| reactor::start(number, settings, Arc::clone(outbound)))
+        .collect();
     Ok(started?.into_iter().unzip())
 }
 
@@ -330,7 +397,10 @@ fn lane_settings(config: &Config, lanes: usize) -> LaneSettings {
         },
         outbox: limits.outbox,
         outboxes: limits.outboxes / lanes,
-        inbox: InboxLimits { publications: limits.reactor_queue, bytes: limits.reactor_queue_bytes },
+        inbox: InboxLimits {
+            publications: limits.reactor_queue,
+            bytes: limits.reactor_queue_bytes,
+        },
         windows: WindowSettings {
             window: config.delivery.window,
             longest: config.delivery.window_max,

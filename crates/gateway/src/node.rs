@@ -19,6 +19,8 @@ use crate::metrics::Metrics;
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) config: Config,
+    /// Whether clients of the bare channel hear only themselves.
+    pub(crate) echoes: bool,
     pub(crate) rules: ChannelRules,
     pub(crate) rate: Option<Rate>,
     pub(crate) bus: Arc<dyn Bus>,
@@ -53,15 +55,31 @@ pub(crate) struct Pulse {
 
 impl Node {
     /// Puts the parts together. Nobody is let in yet.
-    pub(crate) fn new(name: String, config: Config, parts: Parts) -> Self {
-        let Parts { lane_settings, lanes, bus, interests, admission, metrics } = parts;
+    pub(crate) fn new(name: String, config: Config, echoes: bool, parts: Parts) -> Self {
+        let Parts {
+            lane_settings,
+            lanes,
+            bus,
+            interests,
+            admission,
+            metrics,
+        } = parts;
         let limits = &config.limits;
-        let burst = if limits.message_burst > 0 { limits.message_burst } else { limits.message_rate };
+        let burst = if limits.message_burst > 0 {
+            limits.message_burst
+        } else {
+            limits.message_rate
+        };
         let closes = limits.message_excess == Excess::Close;
-        let rate = Rate { per_second: limits.message_rate, burst, closes };
+        let rate = Rate {
+            per_second: limits.message_rate,
+            burst,
+            closes,
+        };
         Self {
             name,
             rules: ChannelRules::new(&config),
+            echoes,
             rate: Some(rate).filter(|rate| rate.per_second > 0),
             config,
             bus,
@@ -106,15 +124,21 @@ impl Node {
 
 impl Pulse {
     pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), beat: Counter::default() }
+        Self {
+            start: Instant::now(),
+            beat: Counter::default(),
+        }
     }
 
     pub(crate) fn beat(&self) {
-        self.beat.set(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX));
+        self.beat
+            .set(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX));
     }
 
     /// How long ago the last beat was.
     pub(crate) fn silence(&self) -> Duration {
-        self.start.elapsed().saturating_sub(Duration::from_millis(self.beat.get()))
+        self.start
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.beat.get()))
     }
 }

@@ -27,7 +27,12 @@ struct Queue {
 
 impl Outbound {
     pub(crate) fn new(most: usize, most_bytes: usize) -> Self {
-        Self { queue: Mutex::default(), filled: Notify::new(), most, most_bytes }
+        Self {
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            most,
+            most_bytes,
+        }
     }
 
     /// Adds a batch and empties it. Returns whether there is room for more; if not, the lane is woken when there is.

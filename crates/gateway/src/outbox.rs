@@ -34,7 +34,10 @@ impl Outbox {
 
     /// Adds a piece (one or more whole frames), of which `written` bytes are with the kernel already.
     pub(crate) fn push(&mut self, piece: Bytes, written: usize) {
-        debug_assert!(written == 0 || self.pieces.is_empty(), "only the first piece can be partly written");
+        debug_assert!(
+            written == 0 || self.pieces.is_empty(),
+            "only the first piece can be partly written"
+        );
         self.bytes += piece.len() - written;
         if self.pieces.is_empty() {
             self.written = written;
@@ -156,7 +159,11 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(frames(&["one", "two"]), 3);
         outbox.push(frames(&["three"]), 0);
-        let mut pipe = Pipe { taken: frames(&["one", "two"])[..3].to_vec(), at_once: 2, room: 5 };
+        let mut pipe = Pipe {
+            taken: frames(&["one", "two"])[..3].to_vec(),
+            at_once: 2,
+            room: 5,
+        };
         assert_eq!(outbox.write_to(&mut pipe).expect("no failure"), 5);
         assert_eq!(outbox.bytes(), 9);
         pipe.room = 100;
@@ -172,7 +179,11 @@ mod tests {
         outbox.push(piece.clone(), written);
         outbox.push(frames(&["three"]), 0);
         outbox.cut_short(frames(&["end"]));
-        let mut pipe = Pipe { taken: piece[..written].to_vec(), at_once: 100, room: 100 };
+        let mut pipe = Pipe {
+            taken: piece[..written].to_vec(),
+            at_once: 100,
+            room: 100,
+        };
         outbox.write_to(&mut pipe).expect("no failure");
         assert_eq!(pipe.taken, frames(expected), "{written} bytes written before");
     }
@@ -193,7 +204,10 @@ mod tests {
         outbox.push(frames(&["one"]), 2);
         outbox.push(frames(&["two"]), 0);
         outbox.push(frames(&["three"]), 0);
-        assert_eq!(outbox.take(8), Some([&frames(&["one"])[2..], &frames(&["two"])[..]].concat().into()));
+        assert_eq!(
+            outbox.take(8),
+            Some([&frames(&["one"])[2..], &frames(&["two"])[..]].concat().into())
+        );
         assert_eq!(outbox.take(1), Some(frames(&["three"])));
         assert_eq!((outbox.take(1), outbox.bytes()), (None, 0));
     }

@@ -34,11 +34,19 @@ const READ_BUFFER: usize = 64 * 1024;
 const BATCH: usize = 512;
 
 /// Starts the reactor's thread.
-pub(crate) fn start(number: usize, settings: LaneSettings, outbound: Arc<Outbound>) -> io::Result<(Lane, JoinHandle<()>)> {
+pub(crate) fn start(
+    number: usize,
+    settings: LaneSettings,
+    outbound: Arc<Outbound>,
+) -> io::Result<(Lane, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKE)?;
     let wake = move || waker.wake().expect("an eventfd takes a wake at any time");
-    let lane = Lane { inbox: Arc::new(Inbox::new(settings.inbox, wake)), stats: Arc::new(LaneStats::new()), woken: None };
+    let lane = Lane {
+        inbox: Arc::new(Inbox::new(settings.inbox, wake)),
+        stats: Arc::new(LaneStats::new()),
+        woken: None,
+    };
     let reactor = Reactor {
         poll,
         frames: settings.frames,
@@ -50,12 +58,14 @@ pub(crate) fn start(number: usize, settings: LaneSettings, outbound: Arc<Outboun
         unread: Vec::new(),
         is_stopped: false,
     };
-    let thread = std::thread::Builder::new().name(format!("reactor-{number}")).spawn(move || {
-        // Sockets without a loop would look alive for ever: better no process than that.
-        if catch_unwind(AssertUnwindSafe(|| reactor.run())).is_err() {
-            std::process::abort();
-        }
-    })?;
+    let thread = std::thread::Builder::new()
+        .name(format!("reactor-{number}"))
+        .spawn(move || {
+            // Sockets without a loop would look alive for ever: better no process than that.
+            if catch_unwind(AssertUnwindSafe(|| reactor.run())).is_err() {
+                std::process::abort();
+            }
+        })?;
     Ok((lane, thread))
 }
 
@@ -98,7 +108,9 @@ impl Reactor {
             }
             self.read_on();
             for event in events.iter().filter(|event| event.token() != WAKE) {
-                let Some(key) = self.connections.find(id(event.token())) else { continue };
+                let Some(key) = self.connections.find(id(event.token())) else {
+                    continue;
+                };
                 if event.is_writable() {
                     self.connections.write_on(key);
                 }
@@ -118,7 +130,10 @@ impl Reactor {
         if !self.unread.is_empty() && !self.is_held {
             return Duration::ZERO;
         }
-        let due = self.connections.next_due().map(|due| due.saturating_duration_since(Instant::now()));
+        let due = self
+            .connections
+            .next_due()
+            .map(|due| due.saturating_duration_since(Instant::now()));
         due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP)
     }
 
@@ -133,14 +148,29 @@ impl Reactor {
     }
 
     fn open(&mut self, handover: Handover) {
-        let Handover { stream, head, early, client, admitted, interest } = handover;
+        let Handover {
+            stream,
+            head,
+            early,
+            client,
+            admitted,
+            interest,
+        } = handover;
         let mut stream = TcpStream::from_std(stream);
         let token = token(self.connections.next_id());
-        if let Err(error) = self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE) {
+        if let Err(error) = self
+            .poll
+            .registry()
+            .register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)
+        {
             tracing::warn!(%error, "a connection cannot be watched");
             return;
         }
-        let socket = Socket { stream, parser: Parser::new(Role::Server), is_unread: false };
+        let socket = Socket {
+            stream,
+            parser: Parser::new(Role::Server),
+            is_unread: false,
+        };
         let key = self.connections.open(socket, client, admitted, interest, &head);
         if !early.is_empty() {
             self.receive(key, &early);
@@ -152,7 +182,9 @@ impl Reactor {
         if self.is_held {
             return self.read_later(key);
         }
-        let Some(socket) = self.connections.wire(key) else { return };
+        let Some(socket) = self.connections.wire(key) else {
+            return;
+        };
         let mut buffer = std::mem::take(&mut self.read_buffer);
         match socket.read(&mut buffer) {
             Ok(Some(0)) | Err(_) => self.connections.end(key, Ended::Lost),
@@ -170,7 +202,11 @@ impl Reactor {
 
     fn read_later(&mut self, key: SocketKey) {
         let Some(id) = self.connections.id(key) else { return };
-        if self.connections.wire(key).is_some_and(|socket| !std::mem::replace(&mut socket.is_unread, true)) {
+        if self
+            .connections
+            .wire(key)
+            .is_some_and(|socket| !std::mem::replace(&mut socket.is_unread, true))
+        {
             self.unread.push(id);
         }
     }
@@ -201,7 +237,9 @@ impl Reactor {
 
     fn parse(&mut self, key: SocketKey, mut input: &[u8]) {
         while self.connections.hears(key) {
-            let Some(socket) = self.connections.wire(key) else { return };
+            let Some(socket) = self.connections.wire(key) else {
+                return;
+            };
             match socket.parser.next(&mut input, &self.frames) {
                 Ok(Some(frame)) => self.connections.receive(key, frame),
                 Ok(None) => return,
@@ -266,5 +304,8 @@ fn token(id: ConnectionId) -> Token {
 }
 
 fn id(token: Token) -> ConnectionId {
-    ConnectionId { key: token.0 & 0xffff_ffff, generation: (token.0 >> 32) as u32 }
+    ConnectionId {
+        key: token.0 & 0xffff_ffff,
+        generation: u32::try_from(token.0 >> 32).unwrap_or(u32::MAX),
+    }
 }

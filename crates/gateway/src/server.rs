@@ -54,7 +54,13 @@ impl Sockets {
 }
 
 /// Starts the public listener on `listener`, with `workers` threads.
-pub(crate) fn start(node: &Arc<Node>, outbound: Arc<Outbound>, sockets: Sockets, listener: TcpListener, workers: usize) -> io::Result<Server> {
+pub(crate) fn start(
+    node: &Arc<Node>,
+    outbound: Arc<Outbound>,
+    sockets: Sockets,
+    listener: TcpListener,
+    workers: usize,
+) -> io::Result<Server> {
     let builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(node.config.limits.handshakes)
@@ -77,16 +83,21 @@ fn listen_for_reactors(builder: ServerBuilder, node: &Arc<Node>, socket: TcpList
             let node = Arc::clone(&for_hook);
             async move {
                 let app = routes(&node, None).new_service(()).await.map(Rc::new)?;
-                Ok::<_, ()>(fn_service(move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
-                    let (node, app) = (Arc::clone(&node), Rc::clone(&app));
-                    async move {
-                        upgrade(&node, &*app, request, framed).await;
-                        Ok::<(), actix_http::Error>(())
-                    }
-                }))
+                Ok::<_, ()>(fn_service(
+                    move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
+                        let (node, app) = (Arc::clone(&node), Rc::clone(&app));
+                        async move {
+                            upgrade(&node, &*app, request, framed).await;
+                            Ok::<(), actix_http::Error>(())
+                        }
+                    },
+                ))
             }
         });
-        http(&node, &signal, |io: &TcpStream| io).upgrade(hook).finish(answering(routes(&node, None))).tcp()
+        http(&node, &signal, |io: &TcpStream| io)
+            .upgrade(hook)
+            .finish(answering(routes(&node, None)))
+            .tcp()
     })
 }
 
@@ -103,7 +114,12 @@ fn listen_attached(
     // Every worker makes its services by calling this once, on its own thread.
     let worker = move |node: &Arc<Node>| {
         let number = next.fetch_add(1, Ordering::Relaxed) % node.lanes.len();
-        attached::start(number, node.lanes[number].clone(), node.lane_settings, Arc::clone(&outbound))
+        attached::start(
+            number,
+            node.lanes[number].clone(),
+            node.lane_settings,
+            Arc::clone(&outbound),
+        )
     };
     match tls {
         None => builder.listen("public", socket, move || {
@@ -112,7 +128,9 @@ fn listen_attached(
         }),
         Some(tls) => builder.listen("public", socket, move || {
             let routes = answering(routes(&node, Some(worker(&node))));
-            http(&node, &signal, |io: &TlsStream<TcpStream>| io.get_ref().0).finish(routes).rustls_0_23(ServerConfig::clone(&tls))
+            http(&node, &signal, |io: &TlsStream<TcpStream>| io.get_ref().0)
+                .finish(routes)
+                .rustls_0_23(ServerConfig::clone(&tls))
         }),
     }
 }
@@ -144,7 +162,9 @@ where
 /// A new connection: it has a place among the unfinished handshakes until its pass, or its end.
 fn begin_handshake(node: &Node, io: &TcpStream, extensions: &mut Extensions) {
     node.accept_pulse.beat();
-    let peer = io.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let peer = io
+        .peer_addr()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     match node.admission.begin_handshake(peer) {
         Some(handshake) => drop(extensions.insert(handshake)),
         None => {
@@ -158,7 +178,8 @@ fn begin_handshake(node: &Node, io: &TcpStream, extensions: &mut Extensions) {
 fn routes(
     node: &Arc<Node>,
     worker: Option<Worker>,
-) -> impl ServiceFactory<Request, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()> + use<> {
+) -> impl ServiceFactory<Request, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()> + use<>
+{
     let app = App::new()
         .app_data(web::Data::from(Arc::clone(node)))
         .wrap(from_fn(limit_head))
@@ -172,7 +193,9 @@ fn routes(
 }
 
 /// The same with every error made an answer.
-fn answering<F>(routes: F) -> impl ServiceFactory<Request, Config = (), Response = F::Response, Error = HttpResponse, InitError = F::InitError>
+fn answering<F>(
+    routes: F,
+) -> impl ServiceFactory<Request, Config = (), Response = F::Response, Error = HttpResponse, InitError = F::InitError>
 where
     F: ServiceFactory<Request, Config = (), Error = Error>,
 {
@@ -181,10 +204,16 @@ where
 
 /// `/`: the bare channel, or the demo page.
 async fn bare(request: HttpRequest, node: web::Data<Node>, payload: web::Payload) -> Result<HttpResponse, Error> {
-    if !request.headers().contains_key(header::UPGRADE) && request.method() == Method::GET && node.shows_demo() && accepts_html(&request) {
+    if !request.headers().contains_key(header::UPGRADE)
+        && request.method() == Method::GET
+        && node.shows_demo()
+        && accepts_html(&request)
+    {
         return Ok(demo::page(&node.name));
     }
-    let Some(channel) = node.config.raw.channel.clone() else { return Err(Refusal::UnknownChannel.into()) };
+    let Some(channel) = node.config.raw.channel.clone() else {
+        return Err(Refusal::UnknownChannel.into());
+    };
     let mut response = connect(&request, &node, channel.as_str(), payload).await?;
     if node.shows_demo()
         && let Some(cookie) = demo::serving_node_cookie(request.query_string(), &node.name)
@@ -196,11 +225,21 @@ async fn bare(request: HttpRequest, node: web::Data<Node>, payload: web::Payload
 }
 
 /// `/raw/{channel}`: any channel that a rule opens.
-async fn raw(request: HttpRequest, node: web::Data<Node>, channel: web::Path<String>, payload: web::Payload) -> Result<HttpResponse, Error> {
+async fn raw(
+    request: HttpRequest,
+    node: web::Data<Node>,
+    channel: web::Path<String>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Error> {
     connect(&request, &node, &channel, payload).await
 }
 
-async fn connect(request: &HttpRequest, node: &web::Data<Node>, channel: &str, payload: web::Payload) -> Result<HttpResponse, Error> {
+async fn connect(
+    request: &HttpRequest,
+    node: &web::Data<Node>,
+    channel: &str,
+    payload: web::Payload,
+) -> Result<HttpResponse, Error> {
     let worker = request.app_data::<Worker>();
     let lane = worker.map_or_else(|| node.pick_lane(), Worker::number);
     // A request that asks for a WebSocket among other things does not come by the hook; its socket cannot be had.
@@ -225,7 +264,10 @@ async fn connect(request: &HttpRequest, node: &web::Data<Node>, channel: &str, p
 
 /// Clients that offer subprotocols fail unless one is chosen; a plain WebSocket speaks them all.
 pub(crate) fn echo_protocol(request: &HttpRequest, headers: &mut HeaderMap) {
-    let offered = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|offered| offered.to_str().ok());
+    let offered = request
+        .headers()
+        .get(header::SEC_WEBSOCKET_PROTOCOL)
+        .and_then(|offered| offered.to_str().ok());
     let first = offered.and_then(|offered| offered.split(',').next()).map(str::trim);
     if let Some(Ok(first)) = first.filter(|first| !first.is_empty()).map(HeaderValue::from_str) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, first);
@@ -233,17 +275,32 @@ pub(crate) fn echo_protocol(request: &HttpRequest, headers: &mut HeaderMap) {
 }
 
 fn accepts_html(request: &HttpRequest) -> bool {
-    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let accept = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// Refuses a request whose head is larger than the limit.
-async fn limit_head(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, Error> {
-    let limit = request.app_data::<web::Data<Node>>().map_or(usize::MAX, |node| node.config.limits.header_size);
+async fn limit_head(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let limit = request
+        .app_data::<web::Data<Node>>()
+        .map_or(usize::MAX, |node| node.config.limits.header_size);
     let uri = request.uri().path().len() + request.uri().query().map_or(0, str::len);
-    let head = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + uri;
+    let head = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum::<usize>()
+        + uri;
     if head > limit {
-        let answer = HttpResponse::build(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).force_close().finish();
+        let answer = HttpResponse::build(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+            .force_close()
+            .finish();
         return Ok(request.into_response(answer));
     }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)

@@ -105,7 +105,11 @@ fn load(cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
     let private = PrivateKeyDer::from_pem_file(key).map_err(read(key))?;
     CertifiedKey::from_der(chain, private, &ring::default_provider())
         .map(Arc::new)
-        .map_err(|source| TlsError::Key { cert: cert.into(), key: key.into(), source })
+        .map_err(|source| TlsError::Key {
+            cert: cert.into(),
+            key: key.into(),
+            source,
+        })
 }
 
 fn changed(cert: &Path, key: &Path) -> [Option<SystemTime>; 2] {

@@ -65,16 +65,35 @@ where
     }
 }
 
-fn hand_over(node: &Node, pass: Pass, response: Response<BoxBody>, framed: Framed<TcpStream, h1::Codec>) -> io::Result<()> {
+fn hand_over(
+    node: &Node,
+    pass: Pass,
+    response: Response<BoxBody>,
+    framed: Framed<TcpStream, h1::Codec>,
+) -> io::Result<()> {
     let mut parts = framed.into_parts();
     let mut head = BytesMut::new();
-    parts.codec.encode(h1::Message::Item((response.drop_body(), BodySize::None)), &mut head)?;
+    parts
+        .codec
+        .encode(h1::Message::Item((response.drop_body(), BodySize::None)), &mut head)?;
     let stream = parts.io.into_std()?;
     SockRef::from(&stream).set_send_buffer_size(node.config.limits.write_buffer)?;
-    let Pass { lane, client, admitted, interest } = pass;
+    let Pass {
+        lane,
+        client,
+        admitted,
+        interest,
+    } = pass;
     // Copied, so that the buffers of the handshake can go.
     let (head, early) = (Bytes::copy_from_slice(&head), Bytes::copy_from_slice(&parts.read_buf));
-    node.lanes[lane].inbox.push(Item::Open(Box::new(Handover { stream, head, early, client, admitted, interest })));
+    node.lanes[lane].inbox.push(Item::Open(Box::new(Handover {
+        stream,
+        head,
+        early,
+        client,
+        admitted,
+        interest,
+    })));
     Ok(())
 }
 
@@ -85,7 +104,10 @@ async fn refuse(response: Response<BoxBody>, framed: Framed<TcpStream, h1::Codec
     let body = body_bytes(body).await;
     let mut parts = framed.into_parts();
     let mut answer = BytesMut::new();
-    parts.codec.encode(h1::Message::Item((head, BodySize::Sized(body.len() as u64))), &mut answer)?;
+    parts.codec.encode(
+        h1::Message::Item((head, BodySize::Sized(body.len() as u64))),
+        &mut answer,
+    )?;
     parts.codec.encode(h1::Message::Chunk(Some(body)), &mut answer)?;
     parts.codec.encode(h1::Message::Chunk(None), &mut answer)?;
     let farewell = async {

@@ -91,7 +91,9 @@ impl<W: Wire> Connection<W> {
         if self.state != State::Open {
             return Sent::Refused;
         }
-        let Some(outbox) = &mut self.outbox else { return self.write_or_keep(frames) };
+        let Some(outbox) = &mut self.outbox else {
+            return self.write_or_keep(frames);
+        };
         if outbox.bytes() + frames.len() > most {
             self.close(Close::SlowConsumer);
             return Sent::Overflow;
@@ -108,7 +110,10 @@ impl<W: Wire> Connection<W> {
         self.state = State::Closing(Closing {
             why: Ended::Closed(close),
             is_answered: matches!(close, Close::Answer { .. }),
-            is_deaf: matches!(close, Close::Protocol | Close::InvalidUtf8 | Close::TooLarge | Close::Policy | Close::Internal),
+            is_deaf: matches!(
+                close,
+                Close::Protocol | Close::InvalidUtf8 | Close::TooLarge | Close::Policy | Close::Internal
+            ),
         });
         let last = self.client.encoding().encode(&Event::Closing(close));
         match &mut self.outbox {
@@ -123,7 +128,9 @@ impl<W: Wire> Connection<W> {
 
     /// Writes on. `Ok(true)`: nothing waits any more.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
-        let Some(outbox) = &mut self.outbox else { return Ok(true) };
+        let Some(outbox) = &mut self.outbox else {
+            return Ok(true);
+        };
         outbox.write_to(&mut self.wire)?;
         let is_empty = outbox.is_empty();
         if is_empty {

@@ -6,7 +6,7 @@
 use crate::hub::SocketKey;
 
 /// Slots of one tick each; what is further away is looked at once a round.
-const SLOTS: usize = 512;
+const SLOTS: Tick = 512;
 
 /// A point in time, in ticks since the wheel was made.
 pub(crate) type Tick = u32;
@@ -27,14 +27,18 @@ pub(super) struct Wheel {
 
 impl Wheel {
     pub(super) fn new() -> Self {
-        Self { slots: vec![Vec::new(); SLOTS], now: 0, entries: 0 }
+        Self {
+            slots: vec![Vec::new(); SLOTS as usize],
+            now: 0,
+            entries: 0,
+        }
     }
 
     /// Remembers `due`.
     pub(super) fn add(&mut self, due: Due) {
         // A date of this very tick, or before, is looked at in the next one.
-        let last = self.now.saturating_add(SLOTS as u32 - 1);
-        let slot = due.at.clamp(self.now.saturating_add(1), last) as usize % SLOTS;
+        let last = self.now.saturating_add(SLOTS - 1);
+        let slot = due.at.clamp(self.now.saturating_add(1), last) as usize % SLOTS as usize;
         self.slots[slot].push(due);
         self.entries += 1;
     }
@@ -43,11 +47,15 @@ impl Wheel {
     pub(super) fn advance(&mut self, now: Tick, due: &mut Vec<Due>) {
         while self.now < now {
             self.now += 1;
-            let slot = self.now as usize % SLOTS;
+            let slot = self.now as usize % SLOTS as usize;
             let mut entries = std::mem::take(&mut self.slots[slot]);
             self.entries -= entries.len();
             for entry in entries.drain(..) {
-                if entry.at > self.now { self.add(entry) } else { due.push(entry) }
+                if entry.at > self.now {
+                    self.add(entry);
+                } else {
+                    due.push(entry);
+                }
             }
             // Keeps the room for the next round, unless a crowd has passed through.
             if self.slots[slot].is_empty() && entries.capacity() <= 1024 {
@@ -61,7 +69,9 @@ impl Wheel {
         if self.entries == 0 {
             return None;
         }
-        (1..=SLOTS as u32).map(|ahead| self.now + ahead).find(|tick| !self.slots[*tick as usize % SLOTS].is_empty())
+        (1..=SLOTS)
+            .map(|ahead| self.now + ahead)
+            .find(|tick| !self.slots[(*tick % SLOTS) as usize].is_empty())
     }
 }
 
@@ -75,7 +85,11 @@ mod tests {
         let mut due = Vec::new();
         wheel.advance(100, &mut due);
         assert_eq!(wheel.next(), None);
-        wheel.add(Due { key: 1, generation: 2, at });
+        wheel.add(Due {
+            key: 1,
+            generation: 2,
+            at,
+        });
         assert!(wheel.next().is_some_and(|next| next <= expected));
         for now in 101..5000 {
             wheel.advance(now, &mut due);
