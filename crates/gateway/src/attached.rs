@@ -315,14 +315,9 @@ impl Reading {
 
     /// Gives the node what was read, and does not read on until it has room.
     async fn hand_over(&self) {
-        let outgoing = std::mem::take(&mut self.shared.connections.borrow_mut().outgoing);
-        if !outgoing.is_empty() {
-            let mut outgoing = outgoing;
-            let mut is_open = self.shared.outbound.push(&mut outgoing);
-            while !is_open {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                is_open = self.shared.outbound.is_open();
-            }
+        let mut outgoing = std::mem::take(&mut self.shared.connections.borrow_mut().outgoing);
+        if !outgoing.is_empty() && !self.shared.outbound.push(&mut outgoing) {
+            self.shared.outbound.opened().await;
         }
     }
 }

@@ -43,6 +43,7 @@ mod connections;
 mod demo;
 mod door;
 mod drain;
+mod files;
 mod hub;
 mod inbox;
 mod interest;
@@ -155,7 +156,7 @@ impl Gateway {
         let (node_thread, bus) = NodeThread::start(&config)?;
         let interests = Interests::new(Arc::clone(&bus), lane_count);
         let limits = AdmissionLimits {
-            connections: config.limits.connections,
+            connections: most_connections(config.limits.connections)?,
             connections_per_address: config.limits.connections_per_address,
             handshakes_per_address: config.limits.handshakes_per_address,
             trusted_proxies: config.listener.trusted_proxies.clone(),
@@ -422,6 +423,19 @@ fn listen(address: SocketAddr, backlog: u32) -> Result<(TcpListener, SocketAddr)
         Ok((listener, bound))
     };
     listen().map_err(|source| StartError::Listen { address, source })
+}
+
+/// As many connections as are wanted, or as there may be files.
+fn most_connections(wanted: usize) -> io::Result<usize> {
+    let room = files::room_for_connections()?;
+    if wanted > room {
+        tracing::warn!(
+            wanted,
+            room,
+            "limits.connections is lowered: the system allows too few open files"
+        );
+    }
+    Ok(wanted.min(room))
 }
 
 fn random_name() -> String {

@@ -13,6 +13,7 @@ use crate::lane::Lane;
 pub(crate) struct Outbound {
     queue: Mutex<Queue>,
     filled: Notify,
+    emptied: Notify,
     most: usize,
     most_bytes: usize,
 }
@@ -30,6 +31,7 @@ impl Outbound {
         Self {
             queue: Mutex::default(),
             filled: Notify::new(),
+            emptied: Notify::new(),
             most,
             most_bytes,
         }
@@ -51,6 +53,17 @@ impl Outbound {
         self.has_room(&mut self.queue.lock())
     }
 
+    /// Waits until there is room.
+    pub(crate) async fn opened(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.is_open() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
     /// Waits for at least one publication and takes all; wakes the lanes that waited for room.
     pub(crate) async fn take(&self, lanes: &[Lane]) -> Vec<Outgoing> {
         loop {
@@ -61,6 +74,7 @@ impl Outbound {
             };
             if is_awaited {
                 lanes.iter().for_each(|lane| lane.inbox.wake());
+                self.emptied.notify_waiters();
             }
             if !items.is_empty() {
                 return items;

@@ -1,5 +1,6 @@
 //! The public listener: its routes, one table, and how sockets come to a lane.
 
+use std::future::ready;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener};
 use std::rc::Rc;
@@ -94,10 +95,11 @@ fn listen_for_reactors(builder: ServerBuilder, node: &Arc<Node>, socket: TcpList
                 ))
             }
         });
-        http(&node, &signal, |io: &TcpStream| io)
+        let service = http(&node, &signal, |io: &TcpStream| io)
             .upgrade(hook)
             .finish(answering(routes(&node, None)))
-            .tcp()
+            .tcp();
+        accepting(&node, service)
     })
 }
 
@@ -124,13 +126,14 @@ fn listen_attached(
     match tls {
         None => builder.listen("public", socket, move || {
             let routes = answering(routes(&node, Some(worker(&node))));
-            http(&node, &signal, |io: &TcpStream| io).finish(routes).tcp()
+            accepting(&node, http(&node, &signal, |io: &TcpStream| io).finish(routes).tcp())
         }),
         Some(tls) => builder.listen("public", socket, move || {
             let routes = answering(routes(&node, Some(worker(&node))));
-            http(&node, &signal, |io: &TlsStream<TcpStream>| io.get_ref().0)
+            let service = http(&node, &signal, |io: &TlsStream<TcpStream>| io.get_ref().0)
                 .finish(routes)
-                .rustls_0_23(ServerConfig::clone(&tls))
+                .rustls_0_23(ServerConfig::clone(&tls));
+            accepting(&node, service)
         }),
     }
 }
@@ -159,9 +162,24 @@ where
         .on_connect_ext(move |io, extensions| begin_handshake(&node, tcp(io), extensions))
 }
 
+/// The same service, showing that connections are accepted.
+fn accepting<F>(
+    node: &Arc<Node>,
+    service: F,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = F::Error, InitError = ()> + use<F>
+where
+    F: ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()>,
+{
+    let node = Arc::clone(node);
+    let accept = move |io: TcpStream| {
+        node.accept_pulse.beat();
+        ready(Ok::<_, F::Error>(io))
+    };
+    fn_service(accept).and_then(service)
+}
+
 /// A new connection: it has a place among the unfinished handshakes until its pass, or its end.
 fn begin_handshake(node: &Node, io: &TcpStream, extensions: &mut Extensions) {
-    node.accept_pulse.beat();
     let peer = io
         .peer_addr()
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
