@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use globset::Glob;
+use globset::{Glob, GlobMatcher};
 use protocol::Channel;
 
+use crate::config::Config;
 use crate::config::kind::{Hint, Maybe, Parsed, Span, Word};
 use crate::config::section::{section, words};
-use crate::config::{Config, RawPublish};
 
 section! {
     /// Who may do what in the channels that match. The first rule that matches counts; a channel without one is closed.
@@ -49,5 +49,138 @@ words! {
 }
 
 fn not_yet(word: &str) -> Hint {
-    matches!(word, "token" | "backend").then(|| format!("this release cannot check \"{word}\"; the channel must stay closed"))
+    matches!(word, "token" | "backend")
+        .then(|| format!("this release cannot check \"{word}\"; the channel must stay closed"))
+}
+
+/// All rules, ready to be asked.
+#[derive(Debug)]
+pub struct ChannelRules {
+    rules: Vec<(GlobMatcher, ChannelRule)>,
+    /// The bare channel has settings of its own, so no rule holds for it.
+    bare: Option<Channel>,
+    /// Stands in for every rule in development mode.
+    open: Option<ChannelRule>,
+}
+
+/// Channels that begin like this are private in every dialect; a client without a token never gets in.
+const PRIVATE: [&str; 3] = ["private-", "presence-", "$"];
+
+impl ChannelRules {
+    /// The rules of `config`.
+    pub fn new(config: &Config) -> Self {
+        let open = ChannelRule {
+            subscribe: Subscribe::Anyone,
+            publish: Publish::Subscribers,
+            ..ChannelRule::default()
+        };
+        Self {
+            rules: config
+                .channels
+                .iter()
+                .map(|rule| (rule.r#match.compile_matcher(), rule.clone()))
+                .collect(),
+            bare: config.raw.channel.clone(),
+            open: config.dev.then_some(open),
+        }
+    }
+
+    /// The rule for `channel`, for a client without a token. `None`: the channel is closed, or it is the bare one.
+    pub fn for_channel(&self, channel: &Channel) -> Option<&ChannelRule> {
+        if self.bare.as_ref() == Some(channel) {
+            return None;
+        }
+        if self.open.is_some() {
+            return self.open.as_ref();
+        }
+        let name = channel.as_str();
+        if PRIVATE.iter().any(|prefix| name.starts_with(prefix)) {
+            return None;
+        }
+        self.rules
+            .iter()
+            .find(|(pattern, _)| pattern.is_match(name))
+            .map(|(_, rule)| rule)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(pattern: &str, publish: Publish) -> ChannelRule {
+        let pattern = Glob::new(pattern).expect("a pattern");
+        ChannelRule {
+            r#match: pattern,
+            subscribe: Subscribe::Anyone,
+            publish,
+            ..ChannelRule::default()
+        }
+    }
+
+    fn config() -> Config {
+        let channels = vec![
+            rule("room-secret", Publish::Nobody),
+            rule("room-*", Publish::Subscribers),
+            rule("{news,sport}:??", Publish::Nobody),
+            rule("*-channel", Publish::Nobody),
+            rule("private-*", Publish::Subscribers),
+        ];
+        Config {
+            channels,
+            ..Config::default()
+        }
+    }
+
+    #[track_caller]
+    fn check(config: &Config, name: &str, expected: Option<Publish>) {
+        let channel = Channel::parse(name).expect("a channel");
+        let rules = ChannelRules::new(config);
+        assert_eq!(rules.for_channel(&channel).map(|rule| rule.publish), expected, "{name}");
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_counts_and_without_one_a_channel_is_closed() {
+        let config = config();
+        check(&config, "room-1", Some(Publish::Subscribers));
+        check(&config, "room-", Some(Publish::Subscribers));
+        check(&config, "room-secret", Some(Publish::Nobody));
+        check(&config, "news:eu", Some(Publish::Nobody));
+        check(&config, "news:eur", None);
+        check(&config, "Room-1", None);
+        check(&config, "a-room-1", None);
+        check(&config, "other-channel", Some(Publish::Nobody));
+    }
+
+    #[test]
+    fn the_bare_channel_has_no_rule() {
+        let config = config();
+        check(&config, "chat-channel", None);
+        let mut off = config.clone();
+        off.raw.channel = None;
+        check(&off, "chat-channel", Some(Publish::Nobody));
+        check(&Config { dev: true, ..config }, "chat-channel", None);
+    }
+
+    #[test]
+    fn private_channels_are_closed() {
+        let everything = Config {
+            channels: vec![rule("*", Publish::Subscribers)],
+            ..Config::default()
+        };
+        check(&everything, "anything", Some(Publish::Subscribers));
+        check(&everything, "private-1", None);
+        check(&everything, "presence-1", None);
+        check(&everything, "private-encrypted-1", None);
+        check(&everything, "$1", None);
+        check(&everything, "privately", Some(Publish::Subscribers));
+    }
+
+    #[test]
+    fn development_mode_opens_everything() {
+        let dev = Config { dev: true, ..config() };
+        check(&dev, "room-secret", Some(Publish::Subscribers));
+        check(&dev, "private-1", Some(Publish::Subscribers));
+        check(&dev, "whatever", Some(Publish::Subscribers));
+    }
 }

@@ -12,12 +12,23 @@ use protocol::Channel;
 
 use crate::channel_rules::ChannelRule;
 use kind::{ChannelOrOff, Flag, Hidden, List, Maybe, Number, Parsed, Size, Span, Text, Word};
-pub use secret::Secret;
 use section::{section, words};
 
+mod bus;
+mod check;
 pub(crate) mod kind;
+mod layers;
+mod load;
+mod mistakes;
+mod reference;
 mod secret;
 pub(crate) mod section;
+mod settings;
+
+pub use load::{Flag as GivenFlag, Loaded, Sources, load};
+pub use mistakes::{Mistake, Mistakes, Subject};
+pub use reference::{default_toml, env_file, reference_page, show};
+pub use secret::Secret;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -57,6 +68,22 @@ pub struct Config {
     pub dev: bool,
     /// Where the settings came from, for the first line of the log.
     pub sources: Vec<String>,
+}
+
+impl Config {
+    /// How far the admin port is above the public one, unless `admin.address` says something else.
+    pub const ADMIN_PORT_OFFSET: u16 = 6000;
+
+    /// Where the admin listener listens. Port 0 stands for any free one.
+    pub fn admin_address(&self) -> SocketAddr {
+        let port = match self.listener.port {
+            0 => 0,
+            port => port.saturating_add(Self::ADMIN_PORT_OFFSET),
+        };
+        self.admin
+            .address
+            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
 }
 
 section! {

@@ -162,7 +162,9 @@ impl Kind<Duration> for Span {
 
     fn read(value: &ValueKind) -> Result<Duration, Hint> {
         if let ValueKind::I64(number) = value {
-            return Err(Some(format!("a number alone has no unit, write for example \"{number}s\"")));
+            return Err(Some(format!(
+                "a number alone has no unit, write for example \"{number}s\""
+            )));
         }
         let text = text(value)?.trim();
         if text.is_empty() {
@@ -199,7 +201,9 @@ impl Kind<usize> for Size {
 
     fn read(value: &ValueKind) -> Result<usize, Hint> {
         if let ValueKind::I64(number) = value {
-            return Err(Some(format!("a number alone has no unit, write for example \"{number}B\"")));
+            return Err(Some(format!(
+                "a number alone has no unit, write for example \"{number}B\""
+            )));
         }
         let text = text(value)?.trim();
         if text == "0" {
@@ -217,7 +221,10 @@ impl Kind<usize> for Size {
     }
 
     fn write(value: &usize) -> Option<String> {
-        let written = match UNITS.iter().find(|(_, factor)| *value > 0 && value.is_multiple_of(*factor)) {
+        let written = match UNITS
+            .iter()
+            .find(|(_, factor)| *value > 0 && value.is_multiple_of(*factor))
+        {
             Some((unit, factor)) => format!("{}{unit}", value / factor),
             None if *value == 0 => "0".into(),
             None => format!("{value}B"),
@@ -262,7 +269,10 @@ impl<T: FromStr<Err: Display> + Display + Described> Kind<T> for Parsed {
     }
 
     fn read(value: &ValueKind) -> Result<T, Hint> {
-        text(value)?.trim().parse().map_err(|error: T::Err| Some(error.to_string()))
+        text(value)?
+            .trim()
+            .parse()
+            .map_err(|error: T::Err| Some(error.to_string()))
     }
 
     fn write(value: &T) -> Option<String> {
@@ -283,7 +293,10 @@ impl<T: Words> Kind<T> for Word {
     }
 
     fn write(value: &T) -> Option<String> {
-        T::WORDS.iter().find(|(_, known)| known == value).map(|(word, _)| quoted(word))
+        T::WORDS
+            .iter()
+            .find(|(_, known)| known == value)
+            .map(|(word, _)| quoted(word))
     }
 }
 

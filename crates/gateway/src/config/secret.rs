@@ -38,8 +38,13 @@ pub(crate) fn masked(text: &str) -> String {
     if text.is_empty() {
         return String::new();
     }
-    let Some((scheme, rest)) = text.split_once("://") else { return MASK.into() };
-    if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')) {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return MASK.into();
+    };
+    if !scheme
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+    {
         return MASK.into();
     }
     // A query can carry a password as well. A fragment means something to some Redis clients, and may be a password with a `#`.
@@ -79,7 +84,10 @@ mod tests {
         check("hunter2", "***");
         check("redis://localhost:6379/2", "redis://localhost:6379/2");
         check("redis://:hunter2@localhost", "redis://***@localhost");
-        check("rediss://anna:hunter2@redis.example:6380/0", "rediss://***@redis.example:6380/0");
+        check(
+            "rediss://anna:hunter2@redis.example:6380/0",
+            "rediss://***@redis.example:6380/0",
+        );
         check("redis://:hun@ter2@localhost/1", "redis://***@localhost/1");
         check("redis://:hun/ter2@localhost/1", "redis://***@localhost/1");
         check("redis://:hun?ter2@localhost/1", "redis://***@localhost/1");

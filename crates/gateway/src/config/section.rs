@@ -17,7 +17,7 @@ pub(crate) trait Section: Default + 'static {
 
 /// One setting of the section `S`.
 pub(crate) struct Field<S> {
-    /// Its name within the section.
+    /// The name of the field of the struct.
     pub(crate) name: &'static str,
     /// What it does.
     pub(crate) about: &'static str,
@@ -31,6 +31,13 @@ pub(crate) struct Field<S> {
     pub(crate) read: fn(&mut S, &ValueKind) -> Result<(), Hint>,
     /// Writes the value as TOML, if there is one.
     pub(crate) write: fn(&S) -> Option<String>,
+}
+
+impl<S> Field<S> {
+    /// Its name in the file.
+    pub(crate) fn key(&self) -> &'static str {
+        self.name.trim_start_matches("r#")
+    }
 }
 
 /// Declares a struct of settings: `/// meaning` and then `name: Type as Kind = default;`.
