@@ -217,7 +217,8 @@ mod tests {
         fn decode_gives_back_what_was_encoded(payload: Vec<u8>, epoch: u64, offset: u64, id: u128) {
             let position = offset.is_multiple_of(2).then_some(Position { epoch, offset });
             let sent = Envelope { position, id: Uuid::from_u128(id), payload: &payload, ..envelope(None) };
-            prop_assert_eq!(Envelope::decode(&sent.encode()), Ok(sent.clone()));
+            let bytes = sent.encode();
+            prop_assert_eq!(Envelope::decode(&bytes), Ok(sent));
         }
     }
 }

@@ -77,6 +77,9 @@ impl Connector {
     async fn open_at(&self, address: SocketAddr) -> Result<Box<dyn Stream>, Trouble> {
         let failed = |source| Trouble::Connect { address, source };
         let stream = TcpStream::connect(address).await.map_err(failed)?;
+        if is_own_echo(&stream) {
+            return Err(failed(io::ErrorKind::ConnectionRefused.into()));
+        }
         tune(&stream).map_err(failed)?;
         match &self.target.tls {
             None => Ok(Box::new(stream)),
@@ -89,6 +92,12 @@ impl Connector {
             }
         }
     }
+}
+
+/// Whether the connection ends where it began. That can happen when nothing listens at a port that the kernel may also give to clients;
+/// such a connection would keep the port from the Redis that is to come back.
+fn is_own_echo(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
 }
 
 fn tune(stream: &TcpStream) -> io::Result<()> {

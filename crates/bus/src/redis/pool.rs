@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::backoff::Backoff;
 use super::config::{RedisConfig, Resolve, Target};
 use super::connect;
-use super::trouble::words;
+use super::trouble::{error_words, words};
 
 /// Older servers lack commands that this project needs sooner or later.
 const OLDEST: (u32, u32) = (6, 2);
@@ -85,12 +85,7 @@ pub(crate) async fn check(pool: Pool, reconnect_max: Duration) {
 async fn doubts(connection: &mut Connection) -> Vec<String> {
     let info: Result<String, _> = ask(connection, &["INFO", "server"]).await;
     let buffer: Result<Vec<String>, _> = ask(connection, &["CONFIG", "GET", "client-output-buffer-limit"]).await;
-    let cannot = |what: &str, error: &RedisError| {
-        Some(format!(
-            "{what} cannot be checked: {}",
-            words(error.to_string().as_bytes())
-        ))
-    };
+    let cannot = |what: &str, error: &RedisError| Some(format!("{what} cannot be checked: {}", error_words(error)));
     let version = match &info {
         Ok(info) => doubt_version(info),
         Err(error) => cannot("the version of Redis", error),
@@ -144,8 +139,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(doubt: Option<String>, expected: Option<&str>) {
-        match (&doubt, expected) {
+    fn check(doubt: Option<&str>, expected: Option<&str>) {
+        match (doubt, expected) {
             (None, None) => {}
             (Some(doubt), Some(expected)) if doubt.contains(expected) => {}
             _ => panic!("{doubt:?} where {expected:?} was expected"),
@@ -154,23 +149,26 @@ mod tests {
 
     #[test]
     fn versions() {
-        check(doubt_version("# Server\r\nredis_version:7.0.15\r\nos:x\r\n"), None);
-        check(doubt_version("redis_version:6.2.0\r\n"), None);
         check(
-            doubt_version("redis_version:6.0.16\r\n"),
+            doubt_version("# Server\r\nredis_version:7.0.15\r\nos:x\r\n").as_deref(),
+            None,
+        );
+        check(doubt_version("redis_version:6.2.0\r\n").as_deref(), None);
+        check(
+            doubt_version("redis_version:6.0.16\r\n").as_deref(),
             Some("6.0.16 is older than 6.2"),
         );
-        check(doubt_version("os:x\r\n"), Some("not in its INFO"));
+        check(doubt_version("os:x\r\n").as_deref(), Some("not in its INFO"));
     }
 
     #[test]
     fn buffers() {
         check(
-            doubt_buffer("normal 0 0 0 slave 1 1 1 pubsub 33554432 8388608 60"),
+            doubt_buffer("normal 0 0 0 slave 1 1 1 pubsub 33554432 8388608 60").as_deref(),
             None,
         );
-        check(doubt_buffer("normal 0 0 0 pubsub 0 0 0"), None);
-        check(doubt_buffer("pubsub 1048576 0 0"), Some("1048576 bytes"));
-        check(doubt_buffer("normal 0 0 0"), Some("cannot be read"));
+        check(doubt_buffer("normal 0 0 0 pubsub 0 0 0").as_deref(), None);
+        check(doubt_buffer("pubsub 1048576 0 0").as_deref(), Some("1048576 bytes"));
+        check(doubt_buffer("normal 0 0 0").as_deref(), Some("cannot be read"));
     }
 }

@@ -19,7 +19,7 @@ use super::backoff::Backoff;
 use super::connect::Connector;
 use super::keys::Keys;
 use super::status::Status;
-use super::trouble::{Trouble, words};
+use super::trouble::{Trouble, error_words, told};
 use crate::envelope::{Envelope, Kind};
 use crate::{Outgoing, PublishError};
 
@@ -101,7 +101,7 @@ impl Publisher {
         match timeout(self.patience, connection.send_packed_command(&command)).await {
             Ok(Ok(Value::ServerError(refusal))) if is_fatal(refusal.code()) => Err(Trouble::Refused {
                 what: "this client",
-                reason: words(refusal.to_string().as_bytes()),
+                reason: told(refusal.code(), refusal.details()),
             }),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) if error.is_io_error() || is_fatal(error.code().unwrap_or_default()) => {
@@ -167,7 +167,7 @@ impl Publisher {
         let answers = timeout(self.patience, connection.send_packed_commands(&pipeline, 0, count)).await;
         match answers {
             Ok(Ok(answers)) if answers.len() == count => answers.into_iter().map(|it| self.answer(it)).collect(),
-            Ok(Err(error)) if !is_broken(&error) => vec![self.refusal(&error.to_string()); count],
+            Ok(Err(error)) if !is_broken(&error) => vec![self.refusal(&error_words(&error)); count],
             _ => {
                 self.line.condemn(number);
                 vec![Err(PublishError::Unknown); count]
@@ -177,16 +177,17 @@ impl Publisher {
 
     fn answer(&self, answer: Value) -> Result<(), PublishError> {
         match answer {
-            Value::ServerError(refusal) => self.refusal(&refusal.to_string()),
+            Value::ServerError(refusal) => self.refusal(&told(refusal.code(), refusal.details())),
             _ => Ok(()),
         }
     }
 
     fn refusal(&self, reason: &str) -> Result<(), PublishError> {
-        let reason = words(reason.as_bytes());
         self.refuses.store(true, Ordering::Relaxed);
-        self.status.publication_refused(&reason);
-        Err(PublishError::Refused { reason })
+        self.status.publication_refused(reason);
+        Err(PublishError::Refused {
+            reason: reason.to_owned(),
+        })
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) enum Trouble {
     Silent(Duration),
     #[error("the link is deaf: Redis answers on it, but does not deliver")]
     Deaf,
-    #[error("the publishing connection: {}", told(.0))]
+    #[error("the publishing connection: {}", error_words(.0))]
     Publisher(RedisError),
 }
 
@@ -49,6 +49,15 @@ pub(crate) fn words(text: &[u8]) -> String {
         .collect()
 }
 
-fn told(error: &RedisError) -> String {
-    words(error.to_string().as_bytes())
+/// A refusal as Redis words it: the code, and the rest.
+pub(crate) fn told(code: &str, details: Option<&str>) -> String {
+    words(format!("{code} {}", details.unwrap_or_default()).trim_end().as_bytes())
+}
+
+/// An error of the Redis library, with the code that Redis gave it if it comes from there.
+pub(crate) fn error_words(error: &RedisError) -> String {
+    match error.code() {
+        Some(code) => told(code, error.detail()),
+        None => words(error.to_string().as_bytes()),
+    }
 }

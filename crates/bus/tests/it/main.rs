@@ -1,0 +1,7 @@
+//! The bus at its true boundary: real redis-servers, started, stopped, moved and misled.
+
+mod contract;
+mod outage;
+mod refused;
+mod support;
+mod tls;
