@@ -22,7 +22,7 @@ pub mod redis;
 
 pub use memory::MemoryBus;
 pub use queue::{Events, QueueLimits};
-pub use redis::{RedisBus, RedisConfig, RedisConfigError};
+pub use redis::{RedisBus, RedisConfig, RedisConfigError, Resolve, SystemResolver};
 
 /// Joins the processes that share one channel space.
 #[async_trait]

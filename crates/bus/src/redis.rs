@@ -19,11 +19,13 @@ mod backoff;
 mod canary;
 mod config;
 mod connect;
+mod hearing;
 mod keys;
 mod link;
 mod pool;
 mod publish;
 pub mod resp;
+mod session;
 mod status;
 mod trouble;
 mod wire;
@@ -33,9 +35,10 @@ pub use config::{RedisConfig, RedisConfigError, Resolve, SystemResolver};
 
 use connect::Connector;
 use keys::Keys;
-use link::{Link, Wanted};
+use link::Link;
 use publish::{Line, Publisher};
 use status::Status;
+use wishes::Wanted;
 
 /// Joins the processes that use the same Redis with the same prefix.
 pub struct RedisBus {

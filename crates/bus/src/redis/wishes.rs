@@ -4,10 +4,32 @@
 //! channel whose wish differs from what was last said on the link; without a link it is empty, so it cannot grow during an outage.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use protocol::Channel;
+use tokio::sync::Notify;
 
 use crate::Generation;
+
+/// The wishes, and how the link learns that they changed.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    wishes: Mutex<Wishes>,
+    pub(crate) changed: Notify,
+}
+
+impl Wanted {
+    /// Changes the wishes, and tells the link.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Wishes) -> T) -> T {
+        let outcome = change(&mut self.wishes());
+        self.changed.notify_one();
+        outcome
+    }
+
+    pub(crate) fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The wanted channels.
 #[derive(Debug, Default)]
