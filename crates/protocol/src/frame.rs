@@ -12,7 +12,7 @@ mod write;
 
 pub use guard::Guard;
 pub use parser::Parser;
-pub use write::{binary, client, close, ping, pong, text};
+pub use write::{binary, boundary, client, close, ping, pong, text};
 
 use crate::Close;
 

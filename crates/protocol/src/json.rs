@@ -338,3 +338,125 @@ impl Nesting {
         self.top & 1 == 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, JsonError>) {
+        let expected = expected.map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        assert_eq!(compact(Bytes::copy_from_slice(text.as_bytes()), 3), expected, "{text}");
+    }
+
+    #[test]
+    fn whitespace_between_tokens_goes_and_tokens_stay() {
+        check("{ \"b\" : 1,\n \"a\": [1, 2] }", Ok(r#"{"b":1,"a":[1,2]}"#));
+        check("\t\r\n 1 \t\r\n", Ok("1"));
+        check("  {}", Ok("{}"));
+        check("{}\n", Ok("{}"));
+        check(" [ [ ] , { } ] ", Ok("[[],{}]"));
+        check(r#" "a b\t\u0020 " "#, Ok(r#""a b\t\u0020 ""#));
+        check(r#"{"dup":1,"dup":2}"#, Ok(r#"{"dup":1,"dup":2}"#));
+        for number in [
+            "0",
+            "-0",
+            "2.0",
+            "1e3",
+            "1E+03",
+            "-0.1000e-9",
+            "12345678901234567890",
+            "1E400",
+        ] {
+            check(number, Ok(number));
+        }
+        for string in [
+            r#""""#,
+            r#""\"\\\/\b\f\n\r\t""#,
+            r#""\u00e9\uABCD""#,
+            r#""\ud800""#,
+            "\"ü𝄞\u{7f}\u{80}\u{2028}\u{feff}\"",
+        ] {
+            check(string, Ok(string));
+        }
+    }
+
+    #[test]
+    fn what_is_not_json() {
+        use JsonError::{Control, End, Escape, TooDeep, Unexpected};
+        for (text, error) in [
+            ("", End { at: 0 }),
+            (" \n", End { at: 2 }),
+            ("\u{feff}{}", Unexpected { at: 0 }),
+            ("\u{a0}1", Unexpected { at: 0 }),
+            ("1\u{c}", Unexpected { at: 1 }),
+            ("NaN", Unexpected { at: 0 }),
+            ("nul", End { at: 3 }),
+            ("nulL", Unexpected { at: 3 }),
+            ("True", Unexpected { at: 0 }),
+            ("1 2", Unexpected { at: 2 }),
+            ("{}}", Unexpected { at: 2 }),
+            ("[1,]", Unexpected { at: 3 }),
+            ("[,1]", Unexpected { at: 1 }),
+            ("[1 2]", Unexpected { at: 3 }),
+            ("[1}", Unexpected { at: 2 }),
+            ("[1", End { at: 2 }),
+            (r#"{"a":1,}"#, Unexpected { at: 7 }),
+            (r#"{"a" 1}"#, Unexpected { at: 5 }),
+            (r#"{"a":}"#, Unexpected { at: 5 }),
+            (r#"{"a"]"#, Unexpected { at: 4 }),
+            (r#"{"a":1]"#, Unexpected { at: 6 }),
+            ("{1:1}", Unexpected { at: 1 }),
+            ("{'a':1}", Unexpected { at: 1 }),
+            ("{", End { at: 1 }),
+            (r#"{"a""#, End { at: 4 }),
+            ("]", Unexpected { at: 0 }),
+            (":", Unexpected { at: 0 }),
+            (",", Unexpected { at: 0 }),
+            ("/**/1", Unexpected { at: 0 }),
+            ("01", Unexpected { at: 1 }),
+            ("-", End { at: 1 }),
+            ("+1", Unexpected { at: 0 }),
+            (".5", Unexpected { at: 0 }),
+            ("1.", End { at: 2 }),
+            ("1.e3", Unexpected { at: 2 }),
+            ("1e", End { at: 2 }),
+            ("1e+", End { at: 3 }),
+            ("0x10", Unexpected { at: 1 }),
+            ("- 1", Unexpected { at: 1 }),
+            (r#"""#, End { at: 1 }),
+            (r#""abcdefghijk"#, End { at: 12 }),
+            ("\"a\nb\"", Control { at: 2 }),
+            ("\"abcdefgh\u{0}bcdefgh\"", Control { at: 9 }),
+            ("\"abcdefg\u{1f}\"", Control { at: 8 }),
+            (r#""\x""#, Escape { at: 2 }),
+            (r#""\u12g4""#, Escape { at: 5 }),
+            (r#""\u12"#, End { at: 5 }),
+            (r#""\"#, End { at: 2 }),
+            (r#"[[[[]]]]"#, TooDeep { at: 3 }),
+            (r#"[[[{"a":1}]]]"#, TooDeep { at: 3 }),
+        ] {
+            check(text, Err(error));
+        }
+    }
+
+    #[test]
+    fn nothing_is_copied_when_nothing_goes() {
+        let text = Bytes::from(br#"{"a":[1,2,"x y"]}"#.to_vec());
+        let compacted = compact(text.clone(), 3).expect("JSON");
+        assert_eq!(compacted.as_ptr(), text.as_ptr());
+        assert_eq!(compact(Bytes::from_static(b"1"), 0).as_deref(), Ok(&b"1"[..]));
+    }
+
+    #[test]
+    fn nesting_is_remembered_at_any_depth() {
+        for depth in [1, 63, 64, 65, 128, 129, 512, 100_000] {
+            let text = |open: &str, close: &str| Bytes::from(open.repeat(depth) + "1" + &close.repeat(depth));
+            let mixed = text("[{\"\":", "}]");
+            assert_eq!(compact(mixed.clone(), 2 * depth), Ok(mixed.clone()));
+            assert!(matches!(compact(mixed, 2 * depth - 1), Err(JsonError::TooDeep { .. })));
+            assert!(compact(text("[{\"\":", "]}"), 2 * depth).is_err());
+            assert!(compact(Bytes::from("[".repeat(depth)), depth).is_err());
+        }
+    }
+}

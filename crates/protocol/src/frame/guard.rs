@@ -309,3 +309,109 @@ impl Opcode {
         matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        message_size: 64 * 1024,
+        fragments: 3,
+    };
+
+    /// `stream` is refused at its last byte, and not before.
+    #[track_caller]
+    fn check(role: Role, stream: &[u8], expected: FrameError) {
+        let mut guard = Guard::new(role);
+        let (last, before) = stream.split_last().expect("not empty");
+        assert_eq!(guard.check(before, &LIMITS), Ok(()), "refused too early");
+        assert_eq!(guard.check(&[*last], &LIMITS), Err((0, expected)));
+        assert!(
+            guard.check(b"\x81", &LIMITS).is_err(),
+            "nothing is accepted after an error"
+        );
+    }
+
+    #[test]
+    fn headers_that_break_the_protocol() {
+        use FrameError::{Protocol, TooLarge, TooManyFragments};
+        use Role::{Client, Server};
+        let ping = b"\x89\x80mask";
+        check(Server, b"\xc1", Protocol("a reserved bit is set"));
+        check(Server, b"\xa2", Protocol("a reserved bit is set"));
+        check(Client, b"\x91", Protocol("a reserved bit is set"));
+        check(Server, b"\x83", Protocol("a reserved opcode"));
+        check(Server, b"\x07", Protocol("a reserved opcode"));
+        check(Server, b"\x8b", Protocol("a reserved opcode"));
+        check(Server, &[ping, &b"\x8f"[..]].concat(), Protocol("a reserved opcode"));
+        check(Server, b"\x09", Protocol("a control frame is fragmented"));
+        check(Server, b"\x08", Protocol("a control frame is fragmented"));
+        check(Server, b"\x80", Protocol("a continuation of no message"));
+        check(Client, b"\x81\x01x\x00", Protocol("a continuation of no message"));
+        check(Client, b"\x01\x01x\x81", Protocol("a message begins inside another"));
+        check(Client, b"\x01\x01x\x02", Protocol("a message begins inside another"));
+        check(Server, b"\x81\x05", Protocol("a client's frame is not masked"));
+        check(Client, b"\x81\x85", Protocol("a server's frame is masked"));
+        check(
+            Server,
+            b"\x89\xfe",
+            Protocol("a control frame is longer than 125 bytes"),
+        );
+        check(
+            Client,
+            b"\x8a\x7f",
+            Protocol("a control frame is longer than 125 bytes"),
+        );
+        check(Client, b"\x88\x01", Protocol("a close code of one byte"));
+        check(
+            Server,
+            b"\x81\xfe\x00\x7d",
+            Protocol("a length that is not in its shortest form"),
+        );
+        check(
+            Server,
+            b"\x82\xff\0\0\0\0\0\0\xff\xff",
+            Protocol("a length that is not in its shortest form"),
+        );
+        check(
+            Server,
+            b"\x82\xff\x80\0\0\0\0\x01\0\0",
+            Protocol("a length of more than 63 bits"),
+        );
+        check(Server, b"\x82\xff\0\0\0\0\x80\0\0\0", TooLarge); // 2 GiB
+        check(Server, b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff", TooLarge);
+        check(Server, b"\x81\xff\0\0\0\0\0\x01\0\x01", TooLarge); // one byte more than the limit
+        check(Client, b"\x02\x01x\x80\x7f\0\0\0\0\0\x01\0\0", TooLarge); // the limit, after one byte
+        check(Client, b"\x01\0\0\0\x89\0\0\0\x00", TooManyFragments);
+    }
+
+    #[test]
+    fn what_may_be_passed_on_ends_before_the_bad_header() {
+        let check = |chunks: &[&[u8]], good: usize| {
+            let mut guard = Guard::new(Role::Client);
+            let (last, before) = chunks.split_last().expect("not empty");
+            for chunk in before {
+                assert_eq!(guard.check(chunk, &LIMITS), Ok(()));
+            }
+            assert_eq!(
+                guard.check(last, &LIMITS).map_err(|(good, _)| good),
+                Err(good),
+                "{chunks:?}"
+            );
+        };
+        check(&[b"\xf1"], 0);
+        check(&[b"\x81\x02hi\xf1"], 4);
+        check(&[b"\x81\x02hi\x81\x00\x81\x85"], 6);
+        check(&[b"\x81\x02h", b"i\xf1"], 1);
+        check(&[b"\x81\x02hi\x81", b"\x85"], 0);
+        check(&[b"\x81\x02hi\x81\x7f\0\0\0\0", b"\xff\0\0\0"], 0);
+    }
+
+    #[test]
+    fn nothing_is_looked_at_after_a_close() {
+        let mut guard = Guard::new(Role::Client);
+        assert_eq!(guard.check(b"\x88\x02\x03\xe8\xff\xff", &LIMITS), Ok(()));
+        assert_eq!(guard.check(b"\xff\xff", &LIMITS), Ok(()));
+        assert!(!guard.is_partial());
+    }
+}

@@ -40,6 +40,23 @@ pub fn close(code_and_reason: Option<(u16, &str)>) -> Bytes {
     close_frame(code_and_reason, None)
 }
 
+/// Where the frame ends that contains byte `at` of `frames`, which are whole frames of a server; `at` itself if a frame begins there.
+pub fn boundary(frames: &[u8], at: usize) -> usize {
+    let mut end = 0;
+    while end < at {
+        let rest = frames.get(end..).unwrap_or_default();
+        let (header, payload) = match *rest {
+            [_, 127, a, b, c, d, e, f, g, h, ..] => (10, u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+            [_, 126, a, b, ..] => (4, u64::from(u16::from_be_bytes([a, b]))),
+            [_, length, ..] => (2, u64::from(length)),
+            _ => return frames.len(),
+        };
+        let payload = usize::try_from(payload).unwrap_or(usize::MAX);
+        end = end.saturating_add(header).saturating_add(payload);
+    }
+    end.min(frames.len())
+}
+
 /// The frames of a client: the same, masked.
 pub mod client {
     use super::{BINARY, Bytes, CONTROL_MAX, PING, PONG, TEXT, at_most, close_frame, frame};
@@ -109,4 +126,55 @@ fn frame(first: u8, parts: &[&[u8]], mask: Option<[u8; 4]>) -> Bytes {
         mask_in_place(&mut bytes[header..], mask);
     }
     Bytes::from(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MASK: [u8; 4] = [1, 2, 3, 4];
+
+    #[track_caller]
+    fn check(frame: Bytes, expected: &[u8]) {
+        assert_eq!(frame, expected);
+        let owned = frame.try_into_mut().expect("nobody shares it yet");
+        assert_eq!(owned.capacity(), owned.len(), "the allocation is not exact");
+    }
+
+    #[test]
+    fn frames_byte_by_byte() {
+        check(text(b"hi"), b"\x81\x02hi");
+        check(binary(b""), b"\x82\x00");
+        check(ping(b"?"), b"\x89\x01?");
+        check(pong(b"!"), b"\x8a\x01!");
+        check(close(None), b"\x88\x00");
+        check(close(Some((1001, "shutdown"))), b"\x88\x0a\x03\xe9shutdown");
+        check(client::text(b"AAAAA", MASK), b"\x81\x85\x01\x02\x03\x04@CBE@");
+        check(
+            client::close(Some((1000, "")), MASK),
+            b"\x88\x82\x01\x02\x03\x04\x02\xea",
+        );
+    }
+
+    #[test]
+    fn lengths_in_their_shortest_form() {
+        for (length, header) in [
+            (125, &b"\x82\x7d"[..]),
+            (126, b"\x82\x7e\x00\x7e"),
+            (0xffff, b"\x82\x7e\xff\xff"),
+            (0x1_0000, b"\x82\x7f\0\0\0\0\0\x01\0\0"),
+        ] {
+            let payload = vec![b'x'; length];
+            check(binary(&payload), &[header, &payload].concat());
+        }
+    }
+
+    #[test]
+    fn control_frames_are_cut_to_what_fits() {
+        assert_eq!(ping(&[b'x'; 200]).len(), 2 + 125);
+        assert_eq!(client::pong(&[b'x'; 126], MASK).len(), 6 + 125);
+        let long = "ü".repeat(100);
+        let cut = close(Some((1000, &long)));
+        assert_eq!(&cut[4..], "ü".repeat(61).as_bytes(), "cut between characters");
+    }
 }

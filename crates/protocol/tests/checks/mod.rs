@@ -1,0 +1,4 @@
+//! What holds for any input, said once: the properties and the fuzz targets feed it.
+
+pub(crate) mod frame;
+pub(crate) mod json;
