@@ -1,6 +1,6 @@
 //! Every setting of the process: its meaning, unit and default.
 //!
-//! A setting is declared here and nowhere else. [`load`] puts together what files, variables and flags say, and tells every mistake at
+//! A setting is declared here and nowhere else. [`load()`] puts together what files, variables and flags say, and tells every mistake at
 //! once; whoever holds a [`Config`] holds settings that fit together, and nobody reads the environment later.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use protocol::Channel;
 
 use crate::channel_rules::ChannelRule;
-use kind::{ChannelOrOff, Flag, Hidden, List, Maybe, Number, Parsed, Size, Span, Text, Word};
+use kind::{ChannelOrOff, FilePath, Flag, Hidden, List, Maybe, Number, Parsed, Size, Span, Text, Word};
 use section::{section, words};
 
 mod bus;
@@ -99,14 +99,14 @@ section! {
         reactors: usize as Number = 0;
         /// Connections that the kernel keeps waiting to be accepted.
         backlog: u32 as Number = 1024;
-        /// Origins that browsers may connect from besides the page's own host, such as "https://chat.example"; "*" allows all.
+        /// Origins that browsers may connect from besides the page's own host, such as `https://chat.example`; `*` allows all.
         allowed_origins: Vec<String> as List<Text> = Vec::new();
         /// Load balancers whose X-Forwarded-For is believed.
         trusted_proxies: Vec<IpNet> as List<Parsed> = Vec::new();
         /// Certificate chain in PEM, reloaded when it changes. Together with `tls_key` it turns TLS on.
-        tls_cert: Option<PathBuf> as Maybe<Text> = None;
+        tls_cert: Option<PathBuf> as Maybe<FilePath> = None;
         /// Private key in PEM.
-        tls_key: Option<PathBuf> as Maybe<Text> = None;
+        tls_key: Option<PathBuf> as Maybe<FilePath> = None;
     }
 }
 
@@ -134,15 +134,15 @@ section! {
         /// Where Redis is: redis://HOST:PORT/DB, or rediss:// for TLS. `REDIS_URL` sets it too.
         url: Option<Secret> as Maybe<Hidden> = None;
         /// File to read the URL from, instead of `url`.
-        url_file: Option<PathBuf> as Maybe<Text> = None;
+        url_file: Option<PathBuf> as Maybe<FilePath> = None;
         /// ACL user, if the URL has none.
         username: Option<String> as Maybe<Text> = None;
         /// Password, if the URL has none.
         password: Option<Secret> as Maybe<Hidden> = None;
         /// File to read the password from, instead of `password`.
-        password_file: Option<PathBuf> as Maybe<Text> = None;
+        password_file: Option<PathBuf> as Maybe<FilePath> = None;
         /// Certificates in PEM that are trusted for rediss://, instead of those of the system.
-        ca_file: Option<PathBuf> as Maybe<Text> = None;
+        ca_file: Option<PathBuf> as Maybe<FilePath> = None;
         /// What the names of all keys and channels on Redis start with, except that of the bare channel.
         prefix: String as Text = "fanfare:".into();
         /// Most connections for what needs one of its own, such as checks at start.

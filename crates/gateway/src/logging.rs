@@ -3,7 +3,8 @@
 //! Whoever logs never waits for stdout: lines go through a bounded queue to a thread that writes them. Invariant: a panic is written
 //! before the process can end because of it, unless stdout takes nothing.
 
-use std::backtrace::Backtrace;
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal};
 use std::panic;
 
@@ -81,15 +82,21 @@ pub fn start(config: &Config) -> Result<Logging, LoggingError> {
 /// Panics become lines of the log, and are written at once: the process may be about to end.
 fn log_panics(lines: Lines) {
     panic::set_hook(Box::new(move |info| {
-        let message = info.payload_as_str().unwrap_or("a panic without words");
+        let message = words(info.payload());
         let place = info.location().map(ToString::to_string);
         let thread = std::thread::current();
         let backtrace = Backtrace::capture();
-        let backtrace =
-            (backtrace.status() == std::backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
         tracing::error!(target: "panic", place, thread = thread.name(), backtrace, "{message}");
         lines.flush();
     }));
+}
+
+/// What a panic says.
+fn words(payload: &(dyn Any + Send)) -> &str {
+    let borrowed = payload.downcast_ref::<&str>().copied();
+    let words = borrowed.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    words.unwrap_or("a panic without words")
 }
 
 /// The first lines: what runs, with which settings, and what is open to anyone.
@@ -122,5 +129,39 @@ fn announce(config: &Config) {
     if let Some(channel) = &config.raw.channel {
         let publish = config.raw.publish == RawPublish::Anyone;
         tracing::info!(%channel, publish, "the bare channel is open to anyone; raw.channel = \"\" turns it off");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, parts: &[&str]) {
+        let filter = filter(text).expect("a filter").to_string();
+        let said: Vec<_> = filter.split(',').collect();
+        assert!(parts.iter().all(|part| said.contains(part)), "{said:?}");
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_somebody_asks() {
+        check("info", &["info", "actix_http=off", "actix_server=warn"]);
+        check(
+            "info,actix_http=debug",
+            &["info", "actix_http=debug", "actix_server=warn"],
+        );
+        check("warn,gateway=trace", &["warn", "gateway=trace", "actix_http=off"]);
+    }
+
+    #[test]
+    fn what_is_no_filter_is_said() {
+        for wrong in ["=,=x=", "gateway=loud", "a=b=c"] {
+            let log = Log {
+                filter: wrong.into(),
+                ..Log::default()
+            };
+            assert!(log.filter_error().is_some(), "{wrong}");
+        }
+        assert_eq!(Log::default().filter_error(), None);
     }
 }

@@ -4,6 +4,7 @@
 //! without a unit is refused, not taken for seconds or bytes.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(crate) struct Span;
 pub(crate) struct Size;
 /// Any text.
 pub(crate) struct Text;
+/// A file.
+pub(crate) struct FilePath;
 /// Text that is never shown.
 pub(crate) struct Hidden;
 /// Something that parses itself from text, and has a [`Described`] form.
@@ -99,7 +102,10 @@ fn text(value: &ValueKind) -> Result<&str, Hint> {
 
 impl<T: TryFrom<i64> + FromStr + Display + Bounded> Kind<T> for Number {
     fn expected() -> String {
-        format!("a whole number from 0 to {}", T::MOST)
+        match T::MOST {
+            most if most > u32::MAX.into() => "a whole number, 0 or more".into(),
+            most => format!("a whole number from 0 to {most}"),
+        }
     }
 
     fn read(value: &ValueKind) -> Result<T, Hint> {
@@ -170,13 +176,20 @@ impl Kind<Duration> for Span {
         if text.is_empty() {
             return Err(None);
         }
-        humantime::parse_duration(text).map_err(|_| without_unit(text, "s"))
+        let duration = humantime::parse_duration(text).map_err(|_| without_unit(text, "s"))?;
+        match duration > LONGEST {
+            true => Err(Some(format!("at most {}", written_duration(LONGEST)))),
+            false => Ok(duration),
+        }
     }
 
     fn write(value: &Duration) -> Option<String> {
         Some(quoted(&written_duration(*value)))
     }
 }
+
+/// No setting needs more, and sums of some of these never overflow.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// `duration` as [`Span`] reads it.
 pub(crate) fn written_duration(duration: Duration) -> String {
@@ -233,17 +246,34 @@ impl Kind<usize> for Size {
     }
 }
 
-impl<T: From<String> + AsRef<std::ffi::OsStr>> Kind<T> for Text {
+impl Kind<String> for Text {
     fn expected() -> String {
         "text".into()
     }
 
-    fn read(value: &ValueKind) -> Result<T, Hint> {
-        text(value).map(|text| text.to_owned().into())
+    fn read(value: &ValueKind) -> Result<String, Hint> {
+        text(value).map(str::to_owned)
     }
 
-    fn write(value: &T) -> Option<String> {
-        Some(quoted(&value.as_ref().to_string_lossy()))
+    fn write(value: &String) -> Option<String> {
+        Some(quoted(value))
+    }
+}
+
+impl Kind<PathBuf> for FilePath {
+    fn expected() -> String {
+        "the path of a file".into()
+    }
+
+    fn read(value: &ValueKind) -> Result<PathBuf, Hint> {
+        match text(value)? {
+            "" => Err(None),
+            path => Ok(path.into()),
+        }
+    }
+
+    fn write(value: &PathBuf) -> Option<String> {
+        Some(quoted(&value.to_string_lossy()))
     }
 }
 
@@ -354,5 +384,141 @@ impl<T, K: Kind<T>> Kind<Vec<T>> for List<K> {
     fn write(value: &Vec<T>) -> Option<String> {
         let items: Vec<_> = value.iter().filter_map(K::write).collect();
         Some(format!("[{}]", items.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::net::{IpAddr, Ipv6Addr};
+
+    use super::*;
+
+    /// Text is read as `expected`, and what is written is read as the same.
+    #[track_caller]
+    fn check<K: Kind<T>, T: PartialEq + Debug>(given: impl Into<ValueKind>, expected: Result<T, Option<&str>>) {
+        let given = given.into();
+        let read = K::read(&given);
+        if let Ok(value) = &read
+            && !K::IS_SECRET
+            && let Some(written) = K::write(value)
+        {
+            let again = config::Config::builder()
+                .add_source(config::File::from_str(
+                    &format!("x = {written}"),
+                    config::FileFormat::Toml,
+                ))
+                .build()
+                .expect("what is written is TOML");
+            let again = again.get::<config::Value>("x").expect("it is there");
+            assert_eq!(K::read(&again.kind).as_ref().ok(), Some(value), "{given:?}");
+        }
+        assert_eq!(read, expected.map_err(|hint| hint.map(str::to_owned)), "{given:?}");
+    }
+
+    #[test]
+    fn numbers() {
+        check::<Number, u16>(3000, Ok(3000));
+        check::<Number, u16>("3000", Ok(3000));
+        check::<Number, u16>(" 3000 ", Ok(3000));
+        check::<Number, u16>(65_536, Err(None));
+        check::<Number, u16>(-1, Err(None));
+        check::<Number, u16>("-1", Err(None));
+        check::<Number, u16>("", Err(None));
+        check::<Number, u16>("0x10", Err(None));
+        check::<Number, u16>(1.5, Err(None));
+        check::<Number, u16>(true, Err(None));
+        check::<Number, u32>("4294967295", Ok(u32::MAX));
+        check::<Number, usize>(i64::MAX, Ok(usize::MAX >> 1));
+        check::<Number, usize>("99999999999999999999", Err(None));
+    }
+
+    #[test]
+    fn flags() {
+        check::<Flag, bool>(true, Ok(true));
+        check::<Flag, bool>("true", Ok(true));
+        check::<Flag, bool>("0", Ok(false));
+        check::<Flag, bool>("yes", Err(None));
+        check::<Flag, bool>(1, Err(None));
+    }
+
+    #[test]
+    fn durations() {
+        check::<Span, Duration>("500ms", Ok(Duration::from_millis(500)));
+        check::<Span, Duration>("1m 30s", Ok(Duration::from_secs(90)));
+        check::<Span, Duration>("1m30s", Ok(Duration::from_secs(90)));
+        check::<Span, Duration>("0", Ok(Duration::ZERO));
+        check::<Span, Duration>("0s", Ok(Duration::ZERO));
+        check::<Span, Duration>("30", Err(Some("a number alone has no unit, write for example \"30s\"")));
+        check::<Span, Duration>(30, Err(Some("a number alone has no unit, write for example \"30s\"")));
+        check::<Span, Duration>("-1s", Err(None));
+        check::<Span, Duration>("", Err(None));
+        check::<Span, Duration>("soon", Err(None));
+        check::<Span, Duration>("31days", Err(Some("at most 30days")));
+        check::<Span, Duration>("99999999999999999999s", Err(None));
+    }
+
+    #[test]
+    fn sizes() {
+        check::<Size, usize>("64KiB", Ok(65_536));
+        check::<Size, usize>("64 KiB", Ok(65_536));
+        check::<Size, usize>("1MiB", Ok(1 << 20));
+        check::<Size, usize>("2GiB", Ok(2 << 30));
+        check::<Size, usize>("100B", Ok(100));
+        check::<Size, usize>("0", Ok(0));
+        check::<Size, usize>("64", Err(Some("a number alone has no unit, write for example \"64B\"")));
+        check::<Size, usize>(64, Err(Some("a number alone has no unit, write for example \"64B\"")));
+        check::<Size, usize>("64KB", Err(None));
+        check::<Size, usize>("KiB", Err(None));
+        check::<Size, usize>("", Err(None));
+        check::<Size, usize>("-1B", Err(None));
+        check::<Size, usize>("1.5MiB", Err(None));
+        check::<Size, usize>("18446744073709551615GiB", Err(None));
+        check::<Size, usize>("9223372036854775808B", Err(None));
+    }
+
+    #[test]
+    fn text_that_looks_like_a_number_stays_as_it_is() {
+        for text in ["00123", "1e5", "True", " padded ", ""] {
+            check::<Text, String>(text, Ok(text.into()));
+            check::<Hidden, Secret>(text, Ok(Secret::new(text)));
+        }
+        check::<Text, String>(5, Err(None));
+        check::<Hidden, Secret>(5, Err(None));
+        check::<FilePath, PathBuf>("/a b/c", Ok("/a b/c".into()));
+        check::<FilePath, PathBuf>("", Err(None));
+    }
+
+    #[test]
+    fn addresses_and_networks() {
+        check::<Parsed, IpAddr>("::1", Ok(Ipv6Addr::LOCALHOST.into()));
+        check::<Parsed, IpAddr>("localhost", Err(Some("invalid IP address syntax")));
+        check::<Parsed, ipnet::IpNet>("10.0.0.0/8", Ok("10.0.0.0/8".parse().expect("a network")));
+        check::<Parsed, ipnet::IpNet>("10.0.0.0/33", Err(Some("invalid IP address syntax")));
+        check::<Parsed, globset::Glob>(
+            "a{b",
+            Err(Some(
+                "error parsing glob 'a{b': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)",
+            )),
+        );
+    }
+
+    #[test]
+    fn lists() {
+        let both = Ok(vec!["a".to_owned(), "b".to_owned()]);
+        check::<List<Text>, Vec<String>>("a,b", both.clone());
+        check::<List<Text>, Vec<String>>(" a , b ,", both.clone());
+        check::<List<Text>, Vec<String>>(vec!["a", "b"], both);
+        check::<List<Text>, Vec<String>>("", Ok(Vec::new()));
+        check::<List<Text>, Vec<String>>("5", Ok(vec!["5".into()]));
+        check::<List<Text>, Vec<String>>(5, Err(None));
+        check::<List<Text>, Vec<String>>(vec![5], Err(None));
+    }
+
+    #[test]
+    fn channels() {
+        check::<ChannelOrOff, Option<Channel>>("", Ok(None));
+        check::<ChannelOrOff, Option<Channel>>("news", Ok(Channel::parse("news").ok()));
+        check::<ChannelOrOff, Option<Channel>>("a b", Err(Some("a channel name must not contain ' ' (at byte 1)")));
     }
 }

@@ -122,7 +122,15 @@ impl Layer {
                     format!("expected a section: [{name}] and its settings below"),
                 ));
             }
-            kind if name == CHANNELS => self.set(CHANNELS, origin, kind),
+            kind @ ValueKind::Array(_) if name == CHANNELS => self.set(CHANNELS, origin, kind),
+            kind if name == CHANNELS => {
+                let subject = Subject {
+                    name: name.into(),
+                    value: Some(shown(&kind, false)),
+                    origin: origin.clone(),
+                };
+                mistakes.push(Mistake::of(subject, "expected rules, each below a line [[channels]]"));
+            }
             ValueKind::Table(_) => {
                 let subject = Subject {
                     name: format!("[{name}]"),
@@ -136,7 +144,25 @@ impl Layer {
                     .filter(|name| !name.is_empty());
                 mistakes.push(Mistake::of(subject, unknown("section", did_you_mean(name, sections))));
             }
-            kind => self.take_setting(name.to_owned(), Value::new(None, kind), origin, groups, mistakes),
+            kind => match settings(groups).find(|setting| setting.path == name && name.contains('.')) {
+                None => self.take_setting(name.to_owned(), Value::new(None, kind), origin, groups, mistakes),
+                // A quoted name with a dot in it.
+                Some(setting) => {
+                    let section = name.split('.').next().unwrap_or_default();
+                    let problem = format!(
+                        "there is no such setting; write it as {} below [{section}]",
+                        setting.key()
+                    );
+                    mistakes.push(Mistake::of(
+                        Subject {
+                            name: name.into(),
+                            value: None,
+                            origin: origin.clone(),
+                        },
+                        problem,
+                    ));
+                }
+            },
         }
     }
 
@@ -148,7 +174,16 @@ impl Layer {
         groups: &[Group],
         mistakes: &mut Vec<Mistake>,
     ) {
-        if settings(groups).any(|setting| setting.path == path) {
+        if let Some(setting) = settings(groups).find(|setting| setting.path == path) {
+            // Tables lose their origin when layers are merged, and no setting is one.
+            if let ValueKind::Table(_) = value.kind {
+                let subject = Subject {
+                    name: path,
+                    value: Some(shown(&value.kind, setting.is_secret)),
+                    origin: origin.clone(),
+                };
+                return mistakes.push(Mistake::of(subject, format!("expected {}", (setting.expected)())));
+            }
             return self.set(&path, origin, value.kind);
         }
         // What is not known may well be a misspelt password.

@@ -146,7 +146,7 @@ impl Reading {
                 origin: origin.clone(),
             };
             self.mistakes
-                .push(Mistake::of(subject, problem((setting.expected)(), hint)));
+                .push(Mistake::of(subject, problem(&(setting.expected)(), hint)));
         }
         self.origins.insert(setting.path.clone(), origin);
     }
@@ -198,7 +198,7 @@ impl Reading {
             if let Err(hint) = (field.read)(&mut rule, &value.kind) {
                 let value = Some(shown(&value.kind, field.is_secret));
                 self.mistakes
-                    .push(Mistake::of(subject(key, value), problem((field.expected)(), hint)));
+                    .push(Mistake::of(subject(key, value), problem(&(field.expected)(), hint)));
             }
         }
         if !entries.contains_key("match") {
@@ -283,7 +283,7 @@ impl Reading {
     }
 }
 
-fn problem(expected: String, hint: Option<String>) -> String {
+fn problem(expected: &str, hint: Option<String>) -> String {
     match hint {
         Some(hint) => format!("expected {expected}; {hint}"),
         None => format!("expected {expected}"),

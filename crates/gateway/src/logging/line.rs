@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -20,7 +20,7 @@ impl FormatTime for UtcMillis {
     }
 }
 
-/// One JSON object a line: `time`, `level`, `target`, `msg`, and the fields of the event.
+/// One JSON object a line: `time`, `level`, `target`, `msg`, then the fields of the event in its own order.
 pub(super) struct JsonLine;
 
 impl<S, N> FormatEvent<S, N> for JsonLine
@@ -30,48 +30,127 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let meta = event.metadata();
-        let mut fields = Fields(Map::new());
-        fields.put("time", humantime::format_rfc3339_millis(SystemTime::now()).to_string());
-        fields.put("level", meta.level().as_str().to_lowercase());
-        fields.put("target", meta.target());
-        fields.put("msg", "");
+        let mut fields = Fields::default();
         event.record(&mut fields);
-        let line = serde_json::to_string(&fields.0).map_err(|_| fmt::Error)?;
-        writeln!(writer, "{line}")
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        write!(writer, "{{\"time\":\"{time}\"")?;
+        let (level, message) = (meta.level().as_str().to_lowercase(), Value::from(fields.message));
+        let known = [
+            ("level", level.into()),
+            ("target", meta.target().into()),
+            ("msg", message),
+        ];
+        for (name, value) in known.into_iter().chain(fields.others) {
+            write!(writer, ",{}:{value}", Value::from(name))?;
+        }
+        writeln!(writer, "}}")
     }
 }
 
-struct Fields(Map<String, Value>);
+/// The fields of an event, in its own order.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, Value)>,
+}
 
 impl Fields {
-    fn put(&mut self, name: &str, value: impl Into<Value>) {
-        let name = if name == "message" { "msg" } else { name };
-        self.0.insert(name.to_owned(), value.into());
+    fn put(&mut self, field: &Field, value: impl Into<Value>) {
+        self.others.push((field.name(), value.into()));
     }
 }
 
 impl Visit for Fields {
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field.name(), value);
+        self.put(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field.name(), value);
+        self.put(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field.name(), value);
+        self.put(field, value);
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field.name(), value);
+        self.put(field, value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field.name(), value);
+        match field.name() {
+            "message" => self.message = value.to_owned(),
+            _ => self.put(field, value),
+        }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field.name(), format!("{value:?}"));
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            _ => self.put(field, format!("{value:?}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The line of what `log` logs, without its time.
+    #[track_caller]
+    fn check(log: impl FnOnce(), expected: &str) {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .event_format(JsonLine)
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let line = String::from_utf8(buffer.0.lock().expect("no panic").clone()).expect("UTF-8");
+        let value: Value = serde_json::from_str(&line).expect("JSON");
+        let time = value["time"].as_str().expect("a time");
+        assert_eq!(time.len(), "2026-01-01T00:00:00.000Z".len(), "{time}");
+        assert!(humantime::parse_rfc3339(time).is_ok(), "{time}");
+        assert_eq!(
+            line.replace(&format!("\"time\":\"{time}\","), ""),
+            format!("{expected}\n")
+        );
+    }
+
+    #[test]
+    fn lines() {
+        check(
+            || tracing::info!(target: "t", "hello"),
+            r#"{"level":"info","target":"t","msg":"hello"}"#,
+        );
+        check(
+            || tracing::warn!(target: "t", b = 1, a = true, d = ?[1], e = -1.5, "with {}", "fields"),
+            r#"{"level":"warn","target":"t","msg":"with fields","b":1,"a":true,"d":"[1]","e":-1.5}"#,
+        );
+        check(
+            || tracing::error!(target: "t", x = "a\"b\nc\u{1b}[31m", none = None::<u8>, "one\ntwo"),
+            r#"{"level":"error","target":"t","msg":"one\ntwo","x":"a\"b\nc\u001b[31m"}"#,
+        );
+        check(
+            || tracing::info!(target: "t", only = 1),
+            r#"{"level":"info","target":"t","msg":"","only":1}"#,
+        );
     }
 }

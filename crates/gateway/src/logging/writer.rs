@@ -132,7 +132,7 @@ mod tests {
             lines.write_all(format!("{number}\n").as_bytes()).expect("never fails");
         }
         // One line may be in the hands of the thread.
-        let lost = lines.dropped.load(Ordering::Relaxed) as usize;
+        let lost = usize::try_from(lines.dropped.load(Ordering::Relaxed)).expect("few");
         assert!((WAITING - 1..=WAITING).contains(&lost), "{lost}");
         drop(go);
         drop(lines);

@@ -1,0 +1,319 @@
+//! The command line of the program itself: commands, exit codes, what goes to stdout and what to stderr.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a command may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn fanfare(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+/// Runs a command that must end by itself.
+#[track_caller]
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (status.code().expect("no signal"), text(stdout), text(stderr))
+}
+
+/// The exit code, and that stdout and stderr contain what they should.
+#[track_caller]
+fn check(command: &mut Command, code: i32, stdout: &[&str], stderr: &[&str]) {
+    let (found, out, error) = run(command);
+    assert_eq!(found, code, "{out}{error}");
+    for part in stdout {
+        assert!(out.contains(part), "no {part:?} in stdout:\n{out}");
+    }
+    for part in stderr {
+        assert!(error.contains(part), "no {part:?} in stderr:\n{error}");
+    }
+    assert!(!stdout.is_empty() || out.is_empty(), "{out}");
+    assert!(!stderr.is_empty() || error.is_empty(), "{error}");
+}
+
+#[test]
+fn help_teaches() {
+    check(
+        &mut fanfare(&["--help"]),
+        0,
+        &["Examples:", "fanfare --dev", "Where settings come from", "Exit codes:"],
+        &[],
+    );
+    check(
+        &mut fanfare(&["-h"]),
+        0,
+        &["Usage: fanfare", "healthcheck", "config"],
+        &[],
+    );
+    check(
+        &mut fanfare(&["config", "--help"]),
+        0,
+        &["default", "show", "check", "env"],
+        &[],
+    );
+    check(
+        &mut fanfare(&["--version"]),
+        0,
+        &[concat!("fanfare ", env!("CARGO_PKG_VERSION"), " (revision ")],
+        &[],
+    );
+    let (_, help, _) = run(&mut fanfare(&["config", "--help"]));
+    assert!(!help.contains("reference"), "{help}");
+}
+
+#[test]
+fn wrong_arguments() {
+    check(&mut fanfare(&["--prot", "1"]), 2, &[], &["--prot", "--port"]);
+    check(&mut fanfare(&["sevre"]), 2, &[], &["serve"]);
+    check(&mut fanfare(&["config"]), 2, &[], &["Usage"]);
+}
+
+#[test]
+fn completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        check(
+            &mut fanfare(&["completions", shell]),
+            0,
+            &["fanfare", "healthcheck"],
+            &[],
+        );
+    }
+    check(&mut fanfare(&["completions", "sh"]), 2, &[], &["bash"]);
+}
+
+#[test]
+fn pages() {
+    check(
+        &mut fanfare(&["config", "default"]),
+        0,
+        &["[listener]\n", "port = 3000\n", "[redis]\n"],
+        &[],
+    );
+    check(
+        &mut fanfare(&["config", "env"]),
+        0,
+        &["FANFARE__LISTENER__PORT=3000\n", "FANFARE__REDIS__URL=\n"],
+        &[],
+    );
+    check(
+        &mut fanfare(&["config", "reference"]),
+        0,
+        &["# Settings\n", "`redis.password`"],
+        &[],
+    );
+}
+
+#[test]
+fn show_tells_values_and_origins_but_no_secret() {
+    let directory = TempDir::new().expect("a directory");
+    let path = directory.path().join("f.toml");
+    fs::write(&path, "[listener]\nbacklog = 7\n").expect("a file");
+    let path = path.to_str().expect("UTF-8");
+    let mut command = fanfare(&["config", "show", "--config", path, "--log", "debug"]);
+    command
+        .env("PORT", "3001")
+        .env("REDIS_URL", "redis://:hush1@a.example")
+        .env("FANFARE__REDIS__PASSWORD", "hush2");
+    let (code, out, error) = run(&mut command);
+    assert_eq!((code, error.as_str()), (0, ""));
+    let line = |key: &str| {
+        out.lines()
+            .find(|line| line.starts_with(key))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    assert_eq!(line("port ").as_deref(), Some("port = 3001 # variable PORT"));
+    assert_eq!(
+        line("backlog ").as_deref(),
+        Some(format!("backlog = 7 # file {path}").as_str())
+    );
+    assert_eq!(line("filter ").as_deref(), Some("filter = \"debug\" # flag --log"));
+    assert_eq!(
+        line("url ").as_deref(),
+        Some("url = \"redis://***@a.example\" # variable REDIS_URL")
+    );
+    assert_eq!(line("transport ").as_deref(), Some("transport = \"reactor\" # default"));
+    assert!(!out.contains("hush"), "{out}");
+}
+
+#[test]
+fn check_says_ok_or_every_mistake() {
+    let (code, out, error) = run(&mut fanfare(&["config", "check"]));
+    assert_eq!((code, out.as_str(), error.as_str()), (0, "ok\n", ""));
+    let mut wrong = fanfare(&["config", "check", "--port", "x"]);
+    wrong
+        .env("FANFARE__LISTNER__PORT", "1")
+        .env("FANFARE__REDIS__URL", "hush");
+    let expected = [
+        "3 mistakes",
+        "listener.port = \"x\"  (flag --port)",
+        "did you mean FANFARE__LISTENER__PORT?",
+        "redis.url = \"***\"",
+    ];
+    check(&mut wrong, 2, &[], &expected);
+    let (_, _, error) = run(&mut wrong);
+    assert!(!error.contains("hush"), "{error}");
+    check(
+        &mut fanfare(&["config", "check", "--config", "/does/not/exist"]),
+        2,
+        &[],
+        &["/does/not/exist: cannot be read"],
+    );
+}
+
+#[test]
+fn nothing_is_served_with_wrong_settings() {
+    check(&mut fanfare(&["--port", "x"]), 2, &[], &["1 mistake", "listener.port"]);
+    check(
+        &mut fanfare(&["serve", "--port", "60000"]),
+        2,
+        &[],
+        &["set admin.address"],
+    );
+    check(
+        fanfare(&["--dev"]).env("KUBERNETES_SERVICE_HOST", "10.0.0.1"),
+        2,
+        &[],
+        &["refused on Kubernetes"],
+    );
+}
+
+/// Answers one request on a free port, and says which port.
+fn answer_once(answer: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        if let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    port
+}
+
+#[test]
+fn health_of_a_url() {
+    let url = |answer| format!("http://127.0.0.1:{}/readyz", answer_once(answer));
+    check(
+        &mut fanfare(&["healthcheck", "--url", &url("HTTP/1.1 200 OK\r\n\r\n")]),
+        0,
+        &["ready\n"],
+        &[],
+    );
+    check(
+        &mut fanfare(&["healthcheck", "--url", &url("HTTP/1.1 503 No\r\n\r\ndraining")]),
+        1,
+        &[],
+        &["not ready", "503: draining"],
+    );
+    check(
+        &mut fanfare(&["healthcheck", "--url", "https://127.0.0.1:1/"]),
+        1,
+        &[],
+        &["expected http://"],
+    );
+}
+
+#[test]
+fn health_by_the_settings() {
+    let port = answer_once("HTTP/1.1 200 OK\r\n\r\n");
+    check(
+        fanfare(&["healthcheck"]).env("FANFARE__ADMIN__ADDRESS", format!("0.0.0.0:{port}")),
+        0,
+        &["ready\n"],
+        &[],
+    );
+    check(fanfare(&["healthcheck"]).env("PORT", "0"), 1, &[], &["cannot be known"]);
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .expect("a free port")
+        .local_addr()
+        .expect("bound");
+    check(
+        fanfare(&["healthcheck"]).env("FANFARE__ADMIN__ADDRESS", closed.to_string()),
+        1,
+        &[],
+        &["does not answer"],
+    );
+}
+
+/// A gateway that is ended with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The first lines of the log, until clients are accepted.
+#[track_caller]
+fn start(arguments: &[&str]) -> (Running, Vec<String>) {
+    let mut command = fanfare(arguments);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+    let (lines, deadline) = (
+        BufReader::new(child.stdout.take().expect("piped")).lines(),
+        Instant::now() + PATIENCE,
+    );
+    let running = Running(child);
+    let mut log = Vec::new();
+    for line in lines {
+        log.push(line.expect("UTF-8"));
+        assert!(Instant::now() < deadline, "{log:#?}");
+        if log.last().is_some_and(|line| line.contains("clients are accepted")) {
+            break;
+        }
+    }
+    (running, log)
+}
+
+#[test]
+fn the_first_line_says_what_runs_with_what() {
+    let (_running, log) = start(&["--port", "0"]);
+    let first: serde_json::Value = serde_json::from_str(&log[0]).expect("JSON, as stdout is no terminal");
+    assert_eq!(first["level"], "info");
+    assert!(
+        first["msg"]
+            .as_str()
+            .expect("a message")
+            .contains("no Redis URL is set"),
+        "{first}"
+    );
+    assert_eq!(first["bus"], "memory");
+    assert_eq!(first["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(first["settings"], "flag --port");
+    assert!(
+        first["revision"].is_string() && first["connections"].is_u64(),
+        "{first}"
+    );
+    assert!(
+        log.iter()
+            .all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()),
+        "{log:#?}"
+    );
+    assert!(
+        log.iter()
+            .any(|line| line.contains("the bare channel is open to anyone")),
+        "{log:#?}"
+    );
+    assert!(!log.iter().any(|line| line.contains("DEVELOPMENT MODE")), "{log:#?}");
+}
+
+#[test]
+fn development_mode_is_loud_and_text_is_for_people() {
+    let (_running, log) = start(&["--dev", "--port", "0", "--log-format", "text"]);
+    assert!(log[0].contains("Z  INFO "), "{log:#?}");
+    assert!(
+        log.iter()
+            .any(|line| line.contains("WARN") && line.contains("DEVELOPMENT MODE")),
+        "{log:#?}"
+    );
+}
