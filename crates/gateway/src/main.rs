@@ -10,10 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 fn main() -> ExitCode {
     match Cli::run() {
         Action::Done(code) => code,
-        Action::Serve(config) => actix_web::rt::System::new().block_on(serve(*config)).unwrap_or_else(|error| {
-            tracing::error!(error = format!("{error:#}"), "cannot go on");
-            ExitCode::FAILURE
-        }),
+        Action::Serve(config) => actix_web::rt::System::new()
+            .block_on(serve(*config))
+            .unwrap_or_else(|error| {
+                tracing::error!(error = format!("{error:#}"), "cannot go on");
+                ExitCode::FAILURE
+            }),
     }
 }
 
