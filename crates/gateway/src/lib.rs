@@ -362,7 +362,7 @@ async fn pulse(node: Arc<Node>, public: SocketAddr) {
 }
 
 fn start_bus(config: &Config) -> Result<(Arc<dyn Bus>, Events), StartError> {
-    match config.redis.bus_config() {
+    match config.bus_config() {
         Some(redis) => {
             let (bus, events) = RedisBus::start(redis, config.raw.channel.clone())?;
             Ok((bus, events))

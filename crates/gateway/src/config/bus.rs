@@ -2,27 +2,36 @@
 
 use bus::{QueueLimits, RedisConfig};
 
-use super::{Redis, Secret};
+use super::{Config, Secret};
 
-impl Redis {
+/// What an envelope may add to a message, and more.
+const ENVELOPE: usize = 64 * 1024;
+
+impl Config {
     /// How to reach Redis; `None` without a URL.
     pub fn bus_config(&self) -> Option<RedisConfig> {
-        let url = self.url.as_ref()?;
+        let redis = &self.redis;
+        let url = redis.url.as_ref()?;
+        let usual = RedisConfig::new(url.expose());
         Some(RedisConfig {
-            username: self.username.clone(),
-            password: self.password.as_ref().map(Secret::expose).map(str::to_owned),
-            ca_file: self.ca_file.clone(),
-            prefix: self.prefix.clone(),
-            pool_size: self.pool_size,
-            connect_timeout: self.connect_timeout,
-            response_timeout: self.response_timeout,
-            canary_interval: self.canary_interval,
-            reconnect_max: self.reconnect_max,
+            username: redis.username.clone(),
+            password: redis.password.as_ref().map(Secret::expose).map(str::to_owned),
+            ca_file: redis.ca_file.clone(),
+            prefix: redis.prefix.clone(),
+            pool_size: redis.pool_size,
+            connect_timeout: redis.connect_timeout,
+            response_timeout: redis.response_timeout,
+            canary_interval: redis.canary_interval,
+            reconnect_max: redis.reconnect_max,
             queue: QueueLimits {
-                messages: self.queue,
-                bytes: self.queue_bytes,
+                messages: redis.queue,
+                bytes: redis.queue_bytes,
             },
-            ..RedisConfig::new(url.expose())
+            // What a client may send here must be taken in everywhere.
+            max_publication: usual
+                .max_publication
+                .max(self.limits.message_size.saturating_add(ENVELOPE)),
+            ..usual
         })
     }
 }

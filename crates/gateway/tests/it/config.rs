@@ -204,7 +204,7 @@ fn the_redis_url_of_our_own_name_wins() {
     fn check(given: &Given, expected: Option<&str>) {
         let config = load(given).config;
         assert_eq!(config.redis.url.as_ref().map(|url| url.expose()), expected);
-        assert_eq!(config.redis.bus_config().map(|bus| bus.url).as_deref(), expected);
+        assert_eq!(config.bus_config().map(|bus| bus.url).as_deref(), expected);
     }
     check(&Given::default(), None);
     check(&env(&[("REDIS_URL", "redis://a")]), Some("redis://a"));
@@ -223,13 +223,25 @@ fn the_redis_url_of_our_own_name_wins() {
 }
 
 #[test]
+fn what_a_client_may_send_is_taken_in_by_every_process() {
+    let usual = load(&env(&[("REDIS_URL", "redis://a")])).config;
+    assert_eq!(usual.bus_config().expect("a URL").max_publication, 2 << 20);
+    let given = Given {
+        file: "[limits]\nmessage_size = '8MiB'\noutbox = '8MiB'",
+        env: &[("REDIS_URL", "redis://a")],
+        ..Given::default()
+    };
+    assert!(load(&given).config.bus_config().expect("a URL").max_publication > 8 << 20);
+}
+
+#[test]
 fn secrets_that_look_like_numbers_stay_as_they_are() {
     let given = env(&[
         ("REDIS_URL", "redis://a"),
         ("FANFARE__REDIS__PASSWORD", "00123"),
         ("FANFARE__REDIS__USERNAME", "1e5"),
     ]);
-    let bus = load(&given).config.redis.bus_config().expect("a URL");
+    let bus = load(&given).config.bus_config().expect("a URL");
     assert_eq!(
         (bus.password.as_deref(), bus.username.as_deref()),
         (Some("00123"), Some("1e5"))
@@ -562,7 +574,7 @@ fn secrets_are_read_from_files() {
     ];
     let (loaded, directory) = with_secret_files(&files, &[]);
     let loaded = loaded.expect("no mistakes");
-    let bus = loaded.config.redis.bus_config().expect("a URL");
+    let bus = loaded.config.bus_config().expect("a URL");
     assert_eq!(
         (bus.url.as_str(), bus.password.as_deref()),
         ("redis://a", Some("hush "))
@@ -623,7 +635,7 @@ fn secrets_are_never_shown() {
         "{} {:?} {:?}",
         config::show(&loaded),
         loaded,
-        loaded.config.redis.bus_config()
+        loaded.config.bus_config()
     );
     assert!(!shown.contains("hush"), "{shown}");
     assert!(
