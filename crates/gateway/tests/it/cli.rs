@@ -317,3 +317,35 @@ fn development_mode_is_loud_and_text_is_for_people() {
         "{log:#?}"
     );
 }
+
+/// What [`a_panic_is_one_line_of_the_log`] runs in a process of its own: a panic that ends the process at once.
+#[test]
+#[ignore = "ends the process"]
+fn panics_and_aborts() {
+    let _logging = gateway::logging::start(&gateway::config::Config::default()).expect("the first log here");
+    let thread = std::thread::Builder::new().name("doomed".into());
+    let _ = thread.spawn(|| panic!("out of\nluck")).expect("a thread").join();
+    std::process::abort();
+}
+
+#[test]
+fn a_panic_is_one_line_of_the_log() {
+    let mut child = Command::new(std::env::current_exe().expect("this test"));
+    let output = child
+        .args(["--ignored", "--exact", "--nocapture", "cli::panics_and_aborts"])
+        .output()
+        .expect("it starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let lines = stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let panics: Vec<_> = lines.filter(|line| line["target"] == "panic").collect();
+    let [panic] = &panics[..] else { panic!("{stdout}") };
+    assert_eq!((&panic["level"], &panic["thread"]), (&"error".into(), &"doomed".into()));
+    assert_eq!(panic["msg"], "out of\nluck");
+    assert!(
+        panic["place"].as_str().is_some_and(|place| place.contains("cli.rs:")),
+        "{panic}"
+    );
+    assert!(!output.status.success());
+}
