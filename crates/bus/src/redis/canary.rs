@@ -1,8 +1,10 @@
 //! Whether the bus hears itself, and what follows if not.
 //!
-//! A round is: publish a numbered loop-back; if it has not come back when Redis says that it took it, ask PING on the link. Redis keeps
-//! the order of what it sends on one connection, so a PONG without the loop-back before it proves a deaf link at once, however far the
-//! reading lags; no PONG and no byte until the deadline means a silent one. Without a publication nothing is proved, and the link stays.
+//! A round is: publish a numbered loop-back, and ask PING on the link; if the loop-back has not come back when Redis says that it took it,
+//! ask PING again. Redis keeps the order of what it sends on one connection, so a PONG to that without the loop-back before it proves a
+//! deaf link at once, however far the reading lags; no PONG and no byte until the deadline means a silent one. Without a publication
+//! nothing is proved, and the link stays; but if the first PING was not answered either, it is in doubt, as soon as the deadline of the
+//! round has passed.
 //! A state machine without I/O: it is told what happens and says what to do.
 
 use std::time::Duration;
@@ -50,7 +52,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) enum Act {
     Nothing,
-    /// Publish the loop-back of that number.
+    /// Publish the loop-back of that number, and ask PING on the link.
     Publish(u64),
     /// Ask PING on the link.
     Ping,
@@ -93,6 +95,8 @@ impl Canary {
         match self.phase {
             Phase::Idle if now >= self.next_round => {
                 self.number += 1;
+                self.has_progress = false;
+                self.pings += 1;
                 self.next_round = now + self.interval;
                 self.phase = Phase::Publishing {
                     since: now,
@@ -105,7 +109,7 @@ impl Canary {
                 until,
                 since,
             } if now >= until => {
-                if self.has_progress {
+                if self.has_progress && is_published {
                     self.has_progress = false;
                     self.phase = Phase::Probing {
                         since,
@@ -117,8 +121,7 @@ impl Canary {
                 if is_published {
                     return Act::Drop(Trouble::Silent(self.deadline));
                 }
-                self.end_round(now);
-                Act::Doubt
+                self.end_unpublished(now)
             }
             _ => Act::Nothing,
         }
@@ -127,7 +130,7 @@ impl Canary {
     /// The publisher answered whether Redis took the loop-back.
     pub(crate) fn published(&mut self, is_published: bool, now: Instant) -> Act {
         match self.phase {
-            Phase::Publishing { is_heard: false, since } => {
+            Phase::Publishing { is_heard: false, since } if is_published => {
                 self.has_progress = false;
                 self.pings += 1;
                 self.phase = Phase::Probing {
@@ -136,6 +139,18 @@ impl Canary {
                     until: now + self.deadline,
                 };
                 Act::Ping
+            }
+            Phase::Publishing { is_heard: false, since } => {
+                let until = since + self.deadline;
+                if self.has_progress || now >= until {
+                    return self.end_unpublished(now);
+                }
+                self.phase = Phase::Probing {
+                    since,
+                    is_published,
+                    until,
+                };
+                Act::Nothing
             }
             Phase::Publishing { .. } => {
                 self.end_round(now);
@@ -193,6 +208,12 @@ impl Canary {
         }
     }
 
+    /// Ends a round without a publication, in which the link may still have shown that it lives.
+    fn end_unpublished(&mut self, now: Instant) -> Act {
+        self.end_round(now);
+        if self.has_progress { Act::Nothing } else { Act::Doubt }
+    }
+
     fn end_round(&mut self, now: Instant) {
         self.phase = Phase::Idle;
         if !self.has_heard {
@@ -209,7 +230,7 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(1);
 
     /// Runs one round; each letter is what happens: `p` published, `f` failed to publish, `e` echo, `o` pong, `b` bytes, `x` excuse,
-    /// `.` the deadline passes. Gives the acts that were asked for, by their first letter.
+    /// `.` the deadline passes, `w` as much time passes without a look. Gives the acts that were asked for, by their first letter.
     #[track_caller]
     fn check(happens: &str, expected: &str) {
         let mut now = Instant::now();
@@ -223,6 +244,10 @@ mod tests {
                 'o' => canary.pong(now),
                 'b' => {
                     canary.progress();
+                    Act::Nothing
+                }
+                'w' => {
+                    now += DEADLINE;
                     Act::Nothing
                 }
                 'x' => {
@@ -254,17 +279,21 @@ mod tests {
     fn only_a_missing_echo_with_a_live_publisher_drops_the_link() {
         check("ep.", "PP"); // heard before the answer, next round
         check("pe.", "P?P"); // heard after the answer
-        check("peo.", "P?P"); // its PONG comes later
-        check("po", "P?d"); // PONG, but no loop-back before it
+        check("peoo.", "P?P"); // the PONGs come later
+        check("po", "P?"); // the PONG of the start of the round proves nothing
+        check("poo", "P?d"); // the second one, but no loop-back before it
         check("p.", "P?s"); // nothing at all
         check("pb.", "P?D"); // it lags, but it moves
         check("pb.b.e.", "P?DDP");
         check("pb..", "P?Ds"); // and then it stops
-        check("fo.", "P?P"); // the publisher is ill, the link is not
-        check("f.", "P?D"); // neither answers
-        check("f..", "P?DP"); // and the next round comes
-        check("f..po", "P?DP?"); // a late PONG of the round before proves nothing
-        check("f..poo", "P?DP?d");
+        check("fo.", "PP"); // the publisher is ill, the link is not
+        check("bowf.", "PP");
+        check("fb..", "PP");
+        check("f.", "PD"); // neither answers
+        check("wf", "PD"); // and no more time is given
+        check("f..", "PDP"); // and the next round comes
+        check("f..poo", "PDP?"); // a late PONG of the round before proves nothing
+        check("f..pooo", "PDP?d");
         check("px.", "P?s"); // not read for a while: excused once
     }
 
@@ -273,7 +302,7 @@ mod tests {
         let start = Instant::now();
         let mut canary = Canary::new(INTERVAL, DEADLINE, start);
         assert!(matches!(canary.wake(start), Act::Publish(1)));
-        assert!(matches!(canary.published(false, start), Act::Ping));
+        assert!(matches!(canary.published(false, start), Act::Nothing));
         assert!(matches!(canary.pong(start), Act::Nothing));
         assert_eq!(canary.wake_at(), Some(start + IMPATIENT), "nothing was ever heard");
         let second = start + IMPATIENT;

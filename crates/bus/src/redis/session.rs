@@ -127,15 +127,20 @@ impl<'a> Session<'a> {
             };
             match act {
                 Act::Nothing => {}
-                Act::Publish(number) => publishing.set(link.publisher.loop_back(number).fuse()),
-                Act::Ping => {
-                    command(&mut self.out, "PING", [].into_iter());
-                    self.is_flushed = false;
+                Act::Publish(number) => {
+                    publishing.set(link.publisher.loop_back(number).fuse());
+                    self.ping();
                 }
+                Act::Ping => self.ping(),
                 Act::Doubt => self.doubt(),
                 Act::Drop(trouble) => return Err(trouble),
             }
         }
+    }
+
+    fn ping(&mut self) {
+        command(&mut self.out, "PING", [].into_iter());
+        self.is_flushed = false;
     }
 
     /// The canary is not judged while the link is not read.
