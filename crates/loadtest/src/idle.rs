@@ -23,11 +23,14 @@ pub(crate) fn run(idle: &Idle) -> anyhow::Result<Report> {
 
     let opened = bench.open(idle.common.in_flight, idle.common.attempts)?;
     let mut report = bench.report("idle", opened);
+    if !report.problems.is_empty() {
+        return bench.finish(report); // memory for each of another number of connections would mislead
+    }
     bench.hold(idle.hold)?;
     memory.open = resident(&bench)?;
     memory.kib_per_connection = kib_each(memory.before, memory.open, idle.connections);
 
-    if idle.messages > 0 && report.problems.is_empty() {
+    if idle.messages > 0 {
         let messages = idle.messages.into();
         let patience = idle.common.patience;
         let traffic = bench.publish(
