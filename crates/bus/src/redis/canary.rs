@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::trouble::Trouble;
 
-/// How soon to try again while the link was not heard yet.
+/// How soon to try again after a round in which nothing was published.
 const IMPATIENT: Duration = Duration::from_millis(50);
 
 /// The rounds on one connection.
@@ -153,7 +153,7 @@ impl Canary {
                 Act::Nothing
             }
             Phase::Publishing { .. } => {
-                self.end_round(now);
+                self.phase = Phase::Idle;
                 Act::Nothing
             }
             Phase::Idle | Phase::Probing { .. } => Act::Nothing,
@@ -175,7 +175,7 @@ impl Canary {
         };
         self.has_heard = true;
         if matches!(self.phase, Phase::Probing { .. }) {
-            self.end_round(now);
+            self.phase = Phase::Idle;
         }
         Some(now - since)
     }
@@ -188,10 +188,7 @@ impl Canary {
             Phase::Probing { is_published: true, .. } => Act::Drop(Trouble::Deaf),
             Phase::Probing {
                 is_published: false, ..
-            } => {
-                self.end_round(now);
-                Act::Nothing
-            }
+            } => self.end_unpublished(now),
             Phase::Idle | Phase::Publishing { .. } => Act::Nothing,
         }
     }
@@ -210,15 +207,9 @@ impl Canary {
 
     /// Ends a round without a publication, in which the link may still have shown that it lives.
     fn end_unpublished(&mut self, now: Instant) -> Act {
-        self.end_round(now);
-        if self.has_progress { Act::Nothing } else { Act::Doubt }
-    }
-
-    fn end_round(&mut self, now: Instant) {
         self.phase = Phase::Idle;
-        if !self.has_heard {
-            self.next_round = now + IMPATIENT;
-        }
+        self.next_round = now + IMPATIENT;
+        if self.has_progress { Act::Nothing } else { Act::Doubt }
     }
 }
 
@@ -241,7 +232,10 @@ mod tests {
             acts.push(match what {
                 'p' | 'f' => canary.published(what == 'p', now),
                 'e' => canary.echo(canary.number, now).map_or(Act::Nothing, |_| Act::Nothing),
-                'o' => canary.pong(now),
+                'o' => {
+                    canary.progress();
+                    canary.pong(now)
+                }
                 'b' => {
                     canary.progress();
                     Act::Nothing
@@ -302,9 +296,9 @@ mod tests {
         let start = Instant::now();
         let mut canary = Canary::new(INTERVAL, DEADLINE, start);
         assert!(matches!(canary.wake(start), Act::Publish(1)));
+        canary.progress();
         assert!(matches!(canary.published(false, start), Act::Nothing));
-        assert!(matches!(canary.pong(start), Act::Nothing));
-        assert_eq!(canary.wake_at(), Some(start + IMPATIENT), "nothing was ever heard");
+        assert_eq!(canary.wake_at(), Some(start + IMPATIENT), "nothing was published");
         let second = start + IMPATIENT;
         assert!(matches!(canary.wake(second), Act::Publish(2)));
         assert_eq!(canary.echo(1, second), None, "an old one");
