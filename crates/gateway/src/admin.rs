@@ -58,7 +58,7 @@ async fn livez(node: web::Data<Node>) -> HttpResponse {
 async fn readyz(request: HttpRequest, node: web::Data<Node>) -> HttpResponse {
     let health = node.bus.health();
     let mut report = Report::default();
-    report.check(format_args!("started"), health.was_up);
+    report.check(format_args!("started"), health.was_up && !node.is_closed());
     report.check(format_args!("not draining"), !node.is_draining.load(Ordering::Acquire));
     if node.config.health.redis == RedisHealth::Strict {
         report.check(format_args!("bus"), health.link_up && health.publisher_up);

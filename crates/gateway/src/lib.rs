@@ -130,11 +130,9 @@ impl Gateway {
         let name = config.node.name.clone().unwrap_or_else(random_name);
         let metrics = Metrics::new()?;
         let sockets = Sockets::from_config(&config.listener)?;
-        let (public_listener, public) = listen(
-            SocketAddr::new(config.listener.address, config.listener.port),
-            config.listener.backlog,
-        )?;
-        let (admin_listener, admin) = listen(config.admin_address(), 128)?;
+        let backlog = config.listener.backlog;
+        let (public_socket, public) = bind(SocketAddr::new(config.listener.address, config.listener.port))?;
+        let (admin_socket, admin) = bind(config.admin_address())?;
 
         let lane_count = match config.listener.reactors {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -179,7 +177,7 @@ impl Gateway {
         ));
         node_thread.run(&node, Arc::clone(&outbound), public);
 
-        let admin_server = admin::start(&node, admin_listener)?;
+        let admin_server = admin::start(&node, listen(admin_socket, admin, 128)?)?;
         let admin_handle = admin_server.handle();
         actix_web::rt::spawn(admin_server);
         tracing::info!(node = node.name, %admin, "the admin listener answers");
@@ -188,6 +186,8 @@ impl Gateway {
         if let Some(bare) = &mut bare {
             bare.confirmed().await;
         }
+        // Not before: clients and load balancers would be left hanging in the backlog instead of trying another node.
+        let public_listener = listen(public_socket, public, backlog)?;
         let public_server = server::start(&node, outbound, sockets, public_listener, lane_count)?;
         let public_handle = public_server.handle();
         actix_web::rt::spawn(public_server);
@@ -412,17 +412,23 @@ fn lane_settings(config: &Config, lanes: usize) -> LaneSettings {
     }
 }
 
-fn listen(address: SocketAddr, backlog: u32) -> Result<(TcpListener, SocketAddr), StartError> {
-    let listen = || {
+/// Takes an address; connections to it are still refused.
+fn bind(address: SocketAddr) -> Result<(Socket, SocketAddr), StartError> {
+    let bind = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        let listener = TcpListener::from(socket);
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
+        let bound = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok((socket, bound))
     };
-    listen().map_err(|source| StartError::Listen { address, source })
+    bind().map_err(|source| StartError::Listen { address, source })
+}
+
+fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> Result<TcpListener, StartError> {
+    match socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX)) {
+        Ok(()) => Ok(TcpListener::from(socket)),
+        Err(source) => Err(StartError::Listen { address, source }),
+    }
 }
 
 /// As many connections as are wanted, or as there may be files.
