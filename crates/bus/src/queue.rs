@@ -180,3 +180,74 @@ fn payload_len(event: &BusEvent) -> usize {
         BusEvent::Subscribed { .. } | BusEvent::LinkLost => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+    use protocol::Channel;
+
+    use super::*;
+    use crate::Incoming;
+
+    fn publication(len: usize) -> BusEvent {
+        let channel = Channel::parse("a").expect("valid");
+        BusEvent::Publication(Incoming {
+            channel,
+            data: Bytes::from(vec![0; len]),
+            published_at: None,
+        })
+    }
+
+    /// Pushes publications of these lengths into a queue for 3 events and 100 bytes; `fits` of them go in before anybody listens.
+    #[track_caller]
+    fn check(lens: &[usize], fits: usize) {
+        let (queue, mut events) = queue(QueueLimits {
+            messages: 3,
+            bytes: 100,
+        });
+        let mut batch: VecDeque<_> = lens.iter().copied().map(publication).collect();
+        let is_done = queue.push(&mut batch).now_or_never().is_some();
+        assert_eq!(
+            (is_done, batch.len()),
+            (fits == lens.len(), lens.len() - fits),
+            "{lens:?}"
+        );
+        let mut heard = Vec::new();
+        while heard.len() < lens.len() {
+            let taken = events.recv_many(&mut heard, 1).now_or_never();
+            assert_eq!(taken, Some(1), "{lens:?}");
+            let _ = queue.push(&mut batch).now_or_never();
+        }
+        assert!(
+            heard.into_iter().eq(lens.iter().copied().map(publication)),
+            "all of {lens:?}, in order"
+        );
+    }
+
+    #[test]
+    fn both_bounds_hold_and_nothing_is_lost() {
+        check(&[1, 1, 1], 3);
+        check(&[1, 1, 1, 1], 3);
+        check(&[50, 50], 2);
+        check(&[50, 51], 1);
+        check(&[101], 1);
+        check(&[1, 101, 1], 1);
+        check(&[101, 0], 1);
+    }
+
+    #[tokio::test]
+    async fn each_end_can_close_it() {
+        let (queue, mut events) = queue(QueueLimits { messages: 1, bytes: 1 });
+        queue.push(&mut VecDeque::from([publication(1)])).await;
+        queue.close();
+        assert_eq!(events.recv().await, None);
+        assert_eq!(events.recv_many(&mut Vec::new(), 1).await, 0);
+        queue.push(&mut VecDeque::from([publication(1), publication(1)])).await;
+
+        let (queue, events) = super::queue(QueueLimits { messages: 1, bytes: 1 });
+        let mut batch = VecDeque::from([publication(1), publication(1)]);
+        tokio::join!(queue.push(&mut batch), async { drop(events) });
+        assert!(batch.is_empty(), "nobody waits for a listener that is gone");
+    }
+}

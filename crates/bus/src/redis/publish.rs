@@ -55,18 +55,26 @@ impl Publisher {
     /// The task `publisher`: keeps a connection.
     pub(crate) async fn run(self: Arc<Self>) {
         let mut backoff = Backoff::new(self.reconnect_max);
+        let mut is_told = false;
         loop {
-            let trouble = self.live(&mut backoff).await;
-            let problem = trouble.to_string();
-            if self.status.not_publishing(problem.clone()) {
-                tracing::debug!(problem, "cannot publish on Redis, trying to connect again");
+            let problem = self.live(&mut backoff, &mut is_told).await.to_string();
+            let is_first = self.status.not_publishing(problem.clone());
+            // While the link is down as well, its own warning tells of the outage.
+            if !is_first && !is_told && self.status.health().link_up {
+                is_told = true;
+                tracing::warn!(
+                    problem,
+                    "cannot publish on Redis, trying to connect again until it takes publications"
+                );
+            } else {
+                tracing::debug!(problem, "cannot publish on Redis");
             }
             sleep(backoff.pause()).await;
         }
     }
 
     /// One connection from its opening to its end.
-    async fn live(&self, backoff: &mut Backoff) -> Trouble {
+    async fn live(&self, backoff: &mut Backoff, is_told: &mut bool) -> Trouble {
         let stream = match self.connector.open().await {
             Ok(stream) => stream,
             Err(trouble) => return trouble,
@@ -85,6 +93,9 @@ impl Publisher {
         }
         backoff.reset();
         self.status.publishing();
+        if std::mem::take(is_told) {
+            tracing::info!("Redis takes publications again");
+        }
         self.line.set(Some(connection));
         let trouble = tokio::select! {
             () = &mut driver => Trouble::Closed,
