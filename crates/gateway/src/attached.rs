@@ -32,6 +32,12 @@ use crate::lane::{Ended, Lane, LaneStats};
 use crate::outbound::Outbound;
 use crate::server::echo_protocol;
 
+mod line;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use line::{End, Line, OverTcp};
+
 /// So much is written to a socket at once.
 const WRITE: usize = 32 * 1024;
 /// The loop turns at least this often, so that a dead one can be told from a quiet one.
@@ -143,7 +149,12 @@ impl Worker {
             interest,
             ..
         } = pass;
+        let end = request
+            .conn_data::<End>()
+            .cloned()
+            .expect("every line of the listener has one");
         let socket = Socket {
+            end: end.clone(),
             body: None,
             reader: None,
             is_over: false,
@@ -164,12 +175,20 @@ impl Worker {
         actix_web::rt::spawn(reading.run());
         let shared = Rc::clone(&self.0);
         // The old body stays inside the new one: dropping it would end the stream of messages.
-        Ok(response.map_body(move |_, old| BoxBody::new(Body { shared, id, _old: old })))
+        Ok(response.map_body(move |_, old| {
+            BoxBody::new(Body {
+                shared,
+                id,
+                end,
+                _old: old,
+            })
+        }))
     }
 }
 
 /// The way out of a connection: nothing is written here, the body fetches it.
 struct Socket {
+    end: End,
     body: Option<Waker>,
     reader: Option<Waker>,
     /// What waits is the last.
@@ -200,7 +219,7 @@ impl Wire for Socket {
     }
 
     fn reset(&mut self) {
-        self.hang_up();
+        self.end.cut();
     }
 }
 
@@ -208,6 +227,7 @@ impl Wire for Socket {
 struct Body {
     shared: Rc<Shared>,
     id: ConnectionId,
+    end: End,
     _old: BoxBody,
 }
 
@@ -220,19 +240,22 @@ impl MessageBody for Body {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let mut connections = self.shared.connections.borrow_mut();
-        let Some(key) = connections.find(self.id) else {
-            return Poll::Ready(None);
-        };
-        if let Some(bytes) = connections.take(key, WRITE) {
-            return Poll::Ready(Some(Ok(bytes)));
+        if let Some(key) = connections.find(self.id) {
+            if let Some(bytes) = connections.take(key, WRITE) {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            connections.finish_if_done(key);
         }
-        connections.finish_if_done(key);
         match connections.find(self.id).and_then(|key| connections.wire(key)) {
             Some(socket) if !socket.is_over => {
                 socket.body = Some(cx.waker().clone());
                 Poll::Pending
             }
-            _ => Poll::Ready(None),
+            _ => {
+                // A body is asked for more only when what it gave is with the kernel.
+                self.end.finish();
+                Poll::Ready(None)
+            }
         }
     }
 }
@@ -281,14 +304,11 @@ impl Reading {
         let Some(key) = connections.find(self.id) else {
             return false;
         };
-        let outcome = match self.refused.get() {
-            Some(error) => Err(error),
-            None => message.map(frame).map_err(|error| frame_error(&error)),
-        };
         connections.set_now(Instant::now());
-        match outcome {
-            Ok(frame) => receive(&self.shared, &mut connections, key, frame),
-            Err(error) => connections.fail(key, error),
+        match message {
+            // Also when the guard has refused what follows: this came before it.
+            Ok(message) => receive(&self.shared, &mut connections, key, frame(message)),
+            Err(error) => connections.fail(key, frame_error(&error)),
         }
         connections.hears(key)
     }

@@ -2,19 +2,21 @@
 
 use std::future::ready;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_codec::Framed;
+use actix_http::error::DispatchError;
 use actix_http::ws::handshake_response;
-use actix_http::{Extensions, HttpServiceBuilder, KeepAlive, Request, Response, h1};
+use actix_http::{Extensions, HttpServiceBuilder, KeepAlive, Protocol, Request, Response, h1};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, Server, ServerBuilder};
 use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
-use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_tls::accept::TlsError;
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderValue};
@@ -25,7 +27,7 @@ use rustls::ServerConfig;
 use socket2::SockRef;
 
 use crate::admission::Handshake;
-use crate::attached::{self, Worker};
+use crate::attached::{self, Line, OverTcp, Worker};
 use crate::config::{Listener, Transport};
 use crate::door::{Refusal, knock};
 use crate::metrics::Rejected;
@@ -53,6 +55,9 @@ impl Sockets {
         })
     }
 }
+
+/// Finds the TCP connection below a new one, and leaves with it what its requests will need.
+type TcpBelow<T> = for<'a> fn(&'a T, &mut Extensions) -> &'a TcpStream;
 
 /// Starts the public listener on `listener`, with `workers` threads.
 pub(crate) fn start(
@@ -95,7 +100,7 @@ fn listen_for_reactors(builder: ServerBuilder, node: &Arc<Node>, socket: TcpList
                 ))
             }
         });
-        let service = http(&node, &signal, |io: &TcpStream| io)
+        let service = http(&node, &signal, |io: &TcpStream, _| io)
             .upgrade(hook)
             .finish(answering(routes(&node, None)))
             .tcp();
@@ -126,20 +131,37 @@ fn listen_attached(
     match tls {
         None => builder.listen("public", socket, move || {
             let routes = answering(routes(&node, Some(worker(&node))));
-            accepting(&node, http(&node, &signal, |io: &TcpStream| io).finish(routes).tcp())
+            let service = http(&node, &signal, keep_end).finish(routes);
+            let line = fn_service(|io: TcpStream| ready(Ok::<_, DispatchError>(http_line(io))));
+            accepting(&node, line.and_then(service))
         }),
         Some(tls) => builder.listen("public", socket, move || {
             let routes = answering(routes(&node, Some(worker(&node))));
-            let service = http(&node, &signal, |io: &TlsStream<TcpStream>| io.get_ref().0)
-                .finish(routes)
-                .rustls_0_23(ServerConfig::clone(&tls));
-            accepting(&node, service)
+            let service = http(&node, &signal, keep_end).finish(routes);
+            let line = Acceptor::new(ServerConfig::clone(&tls))
+                .map_err(TlsError::into_service_error)
+                .map(http_line::<TlsStream<TcpStream>>);
+            accepting(&node, line.and_then(service.map_err(TlsError::Service)))
         }),
     }
 }
 
+/// What the HTTP service wants of a connection that stays with it.
+fn http_line<T: OverTcp>(io: T) -> (Line<T>, Protocol, Option<SocketAddr>) {
+    // Fails only if the connection is gone already.
+    let _ = io.tcp().set_nodelay(true);
+    let peer = io.tcp().peer_addr().ok();
+    (Line::new(io), Protocol::Http1, peer)
+}
+
+/// Lets whoever serves a socket end its line.
+fn keep_end<'a, T: OverTcp>(line: &'a Line<T>, extensions: &mut Extensions) -> &'a TcpStream {
+    extensions.insert(line.end());
+    line.tcp()
+}
+
 /// What the settings say about HTTP, for a listener of any kind.
-fn http<T, S>(node: &Arc<Node>, stop: &GracefulShutdownSignal, tcp: fn(&T) -> &TcpStream) -> HttpServiceBuilder<T, S>
+fn http<T, S>(node: &Arc<Node>, stop: &GracefulShutdownSignal, tcp: TcpBelow<T>) -> HttpServiceBuilder<T, S>
 where
     S: ServiceFactory<Request, Config = ()>,
     S::Error: Into<Response<BoxBody>> + 'static,
@@ -159,7 +181,7 @@ where
             let stop = stop.clone();
             async move { stop.notified().await }
         })
-        .on_connect_ext(move |io, extensions| begin_handshake(&node, tcp(io), extensions))
+        .on_connect_ext(move |io, extensions| begin_handshake(&node, tcp(io, extensions), extensions))
 }
 
 /// The same service, showing that connections are accepted.

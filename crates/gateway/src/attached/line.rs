@@ -1,0 +1,144 @@
+//! A socket of actix-web that its lane can end, although only actix-web's own task ever touches it.
+//!
+//! actix-web leaves a socket alone as long as its client takes nothing, and sends its own end a second late. Knows nothing of frames.
+//! Invariant: once a line is cut, every use of it fails, and the task that owns it is woken to find out.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use actix_rt::net::TcpStream;
+use actix_tls::accept::rustls_0_23::TlsStream;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Something that runs over TCP.
+pub(crate) trait OverTcp: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// The connection below.
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl OverTcp for TcpStream {
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl OverTcp for TlsStream<TcpStream> {
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+pub(crate) struct Line<T> {
+    io: T,
+    end: End,
+}
+
+/// The end that a lane has in mind for its line.
+#[derive(Clone, Default)]
+pub(crate) struct End(Rc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Cell<State>,
+    task: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// Nothing more will be written; the client does not know yet.
+    Finished,
+    /// The client has been told that nothing more will be written.
+    HungUp,
+    Cut,
+}
+
+impl End {
+    /// Everything is written: tells the client so, while what it still sends is read.
+    pub(super) fn finish(&self) {
+        if self.0.state.get() == State::Open {
+            self.set(State::Finished);
+        }
+    }
+
+    /// Gives the connection up, with all that is written and not taken.
+    pub(super) fn cut(&self) {
+        self.set(State::Cut);
+    }
+
+    fn set(&self, state: State) {
+        self.0.state.set(state);
+        if let Some(task) = self.0.task.take() {
+            task.wake();
+        }
+    }
+}
+
+impl<T: OverTcp> Line<T> {
+    pub(crate) fn new(io: T) -> Self {
+        Self {
+            io,
+            end: End::default(),
+        }
+    }
+
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        self.io.tcp()
+    }
+
+    pub(crate) fn end(&self) -> End {
+        self.end.clone()
+    }
+
+    /// Fails once the line is cut, and otherwise has the task woken when it will be.
+    fn check(&self, cx: &Context<'_>) -> io::Result<()> {
+        if self.end.0.state.get() == State::Cut {
+            // The kernel's memory for what was not taken comes back at once.
+            let _ = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        let mut task = self.end.0.task.borrow_mut();
+        if task.as_ref().is_none_or(|task| !task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+        Ok(())
+    }
+}
+
+impl<T: OverTcp> AsyncRead for Line<T> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        line.check(cx)?;
+        if line.end.0.state.get() == State::Finished {
+            ready!(Pin::new(&mut line.io).poll_shutdown(cx))?;
+            line.end.0.state.set(State::HungUp);
+        }
+        Pin::new(&mut line.io).poll_read(cx, buffer)
+    }
+}
+
+impl<T: OverTcp> AsyncWrite for Line<T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let line = self.get_mut();
+        line.check(cx)?;
+        Pin::new(&mut line.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        line.check(cx)?;
+        Pin::new(&mut line.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let line = self.get_mut();
+        line.check(cx)?;
+        Pin::new(&mut line.io).poll_shutdown(cx)
+    }
+}
