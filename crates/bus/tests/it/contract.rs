@@ -1,5 +1,7 @@
 //! What every bus promises, checked on the memory bus and on Redis by the same cases; and what only several nodes can show.
 
+use std::time::Duration;
+
 use bus::{BusEvent, PublishError, QueueLimits, RedisConfig};
 
 use crate::support::{Node, Redis, channel, outgoing};
@@ -290,10 +292,10 @@ async fn many_channels_are_subscribed_by_few_commands() {
 #[tokio::test]
 async fn a_full_queue_makes_redis_wait() {
     let redis = Redis::start().await;
-    let config = RedisConfig {
-        queue: SMALL,
-        ..RedisConfig::new(redis.url())
-    };
+    let mut config = RedisConfig::new(redis.url());
+    config.queue = SMALL;
+    config.canary_interval = Duration::from_millis(50);
+    config.echo_deadline = Duration::from_millis(500);
     let mut node = Node::up(config).await;
     node.subscribed("a").await;
     let data = "x".repeat(100_000);
@@ -302,6 +304,7 @@ async fn a_full_queue_makes_redis_wait() {
     }
     let clients: String = redis.ask(&["CLIENT", "LIST", "TYPE", "PUBSUB"]).await;
     assert!(!clients.contains(" omem=0 "), "nothing waits at Redis: {clients}");
+    tokio::time::sleep(Duration::from_millis(1500)).await; // far longer than the canary would wait for its echo
     for _ in 0..200 {
         assert_eq!(node.heard().await.data.len(), 100_000);
     }
