@@ -404,10 +404,8 @@ impl Balancer {
         fs::write(dir.join("nginx/instances.conf"), instances).expect("written");
         fs::write(dir.join("nginx/listen.conf"), format!("listen {address};\n")).expect("written");
         let mut command = system_command("nginx");
-        command
-            .arg("-c")
-            .arg(config)
-            .args(["-e", "stderr", "-g", "daemon off;"]);
+        let directives = format!("daemon off; pid {};", dir.join("pid").display());
+        command.arg("-c").arg(config).args(["-e", "stderr", "-g", &directives]);
         Self::start(command, address)
     }
 
