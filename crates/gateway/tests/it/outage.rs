@@ -50,6 +50,7 @@ fn outages(seconds: &[u64]) {
         }
         load.check_whole(&flowing);
     });
+    load.wait_until_heard();
     for client in &load.clients {
         assert_eq!(client.end(), None, "every client has kept its socket");
         assert!(
@@ -123,6 +124,16 @@ impl Load {
             .iter()
             .map(|client| [first(client, 0), first(client, 1)])
             .collect()
+    }
+
+    /// Waits until every client has heard the last that was sent.
+    #[track_caller]
+    fn wait_until_heard(&self) {
+        for client in &self.clients {
+            for (sender, sent) in self.sent.iter().enumerate() {
+                client.wait_for_text(&format!("[{sender},{}]", sent.load(Ordering::SeqCst)));
+            }
+        }
     }
 
     /// Since messages flow, every client has heard all of them.
