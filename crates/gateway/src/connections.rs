@@ -211,21 +211,14 @@ impl<W: Wire> Connections<W> {
             .is_some_and(|connection| !matches!(connection.state, State::Closing(closing) if closing.is_deaf))
     }
 
-    /// Something came from the client.
-    pub(crate) fn heard(&mut self, key: SocketKey, bytes: usize) {
-        self.stats.received_bytes.add(bytes as u64);
-        let now = self.tick();
-        if let Some(connection) = self.table.slab.get_mut(key) {
-            connection.heard = now;
-            connection.is_pinged = false;
-        }
-    }
-
-    /// Acts on a frame of the client.
+    /// Acts on a frame of the client. Only that is a sign of life: bytes of a frame that never ends are none.
     pub(crate) fn receive(&mut self, key: SocketKey, frame: Frame) {
+        let now = self.tick();
         let Some(connection) = self.table.slab.get_mut(key) else {
             return;
         };
+        connection.heard = now;
+        connection.is_pinged = false;
         match frame {
             Frame::Message(message) if connection.state == State::Open => {
                 self.stats.received_messages.add(1);

@@ -228,7 +228,7 @@ impl Reactor {
 
     /// Handles what a socket has received. A panic costs this socket only.
     fn receive(&mut self, key: SocketKey, input: &[u8]) {
-        self.connections.heard(key, input.len());
+        self.lane.stats.received_bytes.add(input.len() as u64);
         if catch_unwind(AssertUnwindSafe(|| self.parse(key, input))).is_err() {
             self.lane.stats.panics.add(1);
             self.connections.close(key, Close::Internal);
