@@ -165,6 +165,7 @@ impl Worker {
             let key = connections.open(socket, client, admitted, interest, &Bytes::new());
             connections.id(key).expect("just opened")
         };
+        self.0.wake.notify_one();
         let reading = Reading {
             shared: Rc::clone(&self.0),
             id,
@@ -261,10 +262,11 @@ impl MessageBody for Body {
 }
 
 impl Drop for Body {
-    /// The connection broke, or has ended.
+    /// The connection broke, or has ended. While somebody reads, that is where it ends: what has come in still counts.
     fn drop(&mut self) {
         if let Ok(mut connections) = self.shared.connections.try_borrow_mut()
             && let Some(key) = connections.find(self.id)
+            && !connections.hears(key)
         {
             connections.end(key, Ended::Lost);
         }
@@ -349,7 +351,7 @@ fn receive(shared: &Shared, connections: &mut Connections<Socket>, key: usize, f
         Frame::Ping(data) | Frame::Pong(data) => data.len(),
         Frame::Close { reason, .. } => reason.len(),
     };
-    connections.heard(key, length);
+    shared.lane.stats.received_bytes.add(length as u64);
     if catch_unwind(AssertUnwindSafe(|| connections.receive(key, frame))).is_err() {
         shared.lane.stats.panics.add(1);
         connections.close(key, Close::Internal);
@@ -400,8 +402,11 @@ impl Stream for Guarded {
             return Poll::Ready(None);
         }
         let polled = Pin::new(&mut self.payload).poll_next(cx);
-        let Poll::Ready(Some(Ok(chunk))) = &polled else {
-            return polled;
+        let chunk = match &polled {
+            Poll::Ready(Some(Ok(chunk))) => chunk,
+            // The client is gone. Told of an error, actix-ws would forget what it sent before.
+            Poll::Ready(Some(Err(_))) => return Poll::Ready(None),
+            Poll::Ready(None) | Poll::Pending => return polled,
         };
         let limits = self.limits;
         match self.guard.check(chunk, &limits) {
