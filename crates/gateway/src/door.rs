@@ -124,17 +124,7 @@ async fn judge(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -
     if node.is_closed() {
         return Err(Refusal::Draining);
     }
-    verify_handshake(request.head())?;
-    if request.version() != Version::HTTP_11 {
-        return Err(Refusal::HttpVersion);
-    }
-    if request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .is_some_and(|length| length != "0")
-    {
-        return Err(Refusal::Body);
-    }
+    check_handshake(request)?;
     if !is_allowed_origin(node, request) {
         return Err(Refusal::Origin);
     }
@@ -158,6 +148,18 @@ async fn judge(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -
         admitted,
         interest,
     })
+}
+
+/// Whether a request is a handshake at all.
+pub(crate) fn check_handshake(request: &HttpRequest) -> Result<(), Refusal> {
+    verify_handshake(request.head())?;
+    if request.version() != Version::HTTP_11 {
+        return Err(Refusal::HttpVersion);
+    }
+    match has_body(request) {
+        true => Err(Refusal::Body),
+        false => Ok(()),
+    }
 }
 
 /// What anyone may do in a channel.
@@ -193,6 +195,12 @@ fn right(node: &Node, name: &str) -> Result<Right, Refusal> {
         }),
         Subscribe::Nobody => Err(Refusal::Forbidden),
     }
+}
+
+fn has_body(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// Without an Origin it is no browser; with one it must be our own host or listed.

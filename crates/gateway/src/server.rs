@@ -29,7 +29,7 @@ use socket2::SockRef;
 use crate::admission::Handshake;
 use crate::attached::{self, Line, OverTcp, Worker};
 use crate::config::{Listener, Transport};
-use crate::door::{Refusal, knock};
+use crate::door::{Refusal, check_handshake, knock};
 use crate::metrics::Rejected;
 use crate::node::Node;
 use crate::outbound::Outbound;
@@ -285,7 +285,8 @@ async fn connect(
     // A request that asks for a WebSocket among other things does not come by the hook; its socket cannot be had.
     if worker.is_none() && !request.extensions().contains::<CanBeHandedOver>() {
         node.metrics.reject(Rejected::BadRequest);
-        return Err(Refusal::NotAWebSocket.into());
+        let refusal = check_handshake(request).err();
+        return Err(refusal.unwrap_or(Refusal::NotAWebSocket).into());
     }
     let pass = knock(node, request, channel, lane).await?;
     if let Some(handshake) = request.conn_data::<Handshake>() {
@@ -309,9 +310,15 @@ pub(crate) fn echo_protocol(request: &HttpRequest, headers: &mut HeaderMap) {
         .get(header::SEC_WEBSOCKET_PROTOCOL)
         .and_then(|offered| offered.to_str().ok());
     let first = offered.and_then(|offered| offered.split(',').next()).map(str::trim);
-    if let Some(Ok(first)) = first.filter(|first| !first.is_empty()).map(HeaderValue::from_str) {
+    if let Some(Ok(first)) = first.filter(|first| is_token(first)).map(HeaderValue::from_str) {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, first);
     }
+}
+
+/// Whether a text is a token of HTTP; nothing else may come back in our answer.
+fn is_token(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_allowed)
 }
 
 fn accepts_html(request: &HttpRequest) -> bool {
