@@ -60,7 +60,10 @@ fn read(pid: &str) -> io::Result<Usage> {
         fs::read_to_string(&path).map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
     };
     let (user, kernel) = cpu_ticks(&file("stat")?).ok_or_else(bad)?;
-    let resident = resident_kib(&file("status")?).ok_or_else(bad)?;
+    let resident = resident_kib(&file("status")?).ok_or_else(|| {
+        // A process that has ended but was not waited for has no memory.
+        io::Error::new(io::ErrorKind::NotFound, format!("process {pid} has ended"))
+    })?;
     Ok(Usage {
         user: user / TICKS_PER_SECOND,
         kernel: kernel / TICKS_PER_SECOND,
