@@ -69,8 +69,7 @@ test("JSON of other applications is shown as it is", LIMIT, () => withTabs([a.ur
 
 test("a tab comes back when its instance does", LIMIT, () => withTabs([a.url, b.url], async (ada, grace) => {
   await cluster.end(a, "SIGKILL");
-  await ada.isIn("waiting");
-  assert.match(await ada.state(), /^Disconnected: next try in \d+ s$/);
+  assert.match(await ada.isIn("waiting"), /^Disconnected: next try in \d+ s$/);
   assert.equal(await ada.page.getAttribute("#send", "aria-disabled"), "true");
   await ada.say("kept");
   assert.equal(await ada.page.inputValue("#text"), "kept");

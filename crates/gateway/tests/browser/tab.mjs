@@ -42,7 +42,15 @@ export class Tab {
     return tab;
   }
 
-  async isIn(state) { await this.page.waitForSelector(`#state[data-state="${state}"]`); }
+  /** Waits for a state, and gives its words at that moment: the next one may follow at once. */
+  async isIn(state) {
+    const words = await this.page.waitForFunction((state) => {
+      const shown = document.querySelector("#state");
+      return shown?.dataset.state === state && shown.textContent;
+    }, state);
+    return words.jsonValue();
+  }
+
   async state() { return this.page.textContent("#state"); }
   async instance() { return `${await this.page.textContent("#node-label")}: ${await this.page.textContent("#node")}`; }
   async callMe(name) { await this.page.getByLabel("Your name").fill(name); }
