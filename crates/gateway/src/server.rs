@@ -206,7 +206,11 @@ fn begin_handshake(node: &Node, io: &TcpStream, extensions: &mut Extensions) {
         .peer_addr()
         .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     match node.admission.begin_handshake(peer) {
-        Some(handshake) => drop(extensions.insert(handshake)),
+        Some(handshake) => {
+            // The kernel would take megabytes for a client that does not read, before anybody learned of it.
+            let _ = SockRef::from(io).set_send_buffer_size(node.config.limits.write_buffer);
+            extensions.insert(handshake);
+        }
         None => {
             node.metrics.reject(Rejected::Address);
             let _ = SockRef::from(io).shutdown(Shutdown::Both);

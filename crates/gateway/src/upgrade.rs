@@ -16,7 +16,6 @@ use actix_web::HttpMessage;
 use actix_web::dev::ServiceResponse;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
-use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::admission::Admitted;
@@ -77,7 +76,6 @@ fn hand_over(
         .codec
         .encode(h1::Message::Item((response.drop_body(), BodySize::None)), &mut head)?;
     let stream = parts.io.into_std()?;
-    SockRef::from(&stream).set_send_buffer_size(node.config.limits.write_buffer)?;
     let Pass {
         lane,
         client,
