@@ -103,7 +103,7 @@ async fn turn(shared: Rc<Shared>) {
                 Item::Publication(publication) => connections.hub.collect(&publication, began),
                 Item::Drain(pace) => connections.drain(pace),
                 Item::Pause(pause) => std::thread::sleep(pause),
-                Item::Stop => return,
+                Item::Stop => return connections.abandon(),
                 Item::Open(_) => unreachable!("attached sockets are not handed over"),
             }
         }

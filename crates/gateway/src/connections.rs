@@ -322,6 +322,15 @@ impl<W: Wire> Connections<W> {
         connection.admitted.ended();
     }
 
+    /// Ends every connection without a word.
+    pub(crate) fn abandon(&mut self) {
+        let everybody: Vec<SocketKey> = self.table.slab.iter().map(|(key, _)| key).collect();
+        for key in everybody {
+            self.table.slab[key].wire.reset();
+            self.end(key, Ended::Lost);
+        }
+    }
+
     /// Closes every connection at `pace`.
     pub(crate) fn drain(&mut self, pace: Pace) {
         let everybody = self.table.slab.iter().map(|(key, connection)| ConnectionId {
