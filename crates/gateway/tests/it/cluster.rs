@@ -292,6 +292,10 @@ impl Gateway {
         self.metric("fanfare_connections") as usize
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Asks it to leave.
     pub(crate) fn terminate(&self) {
         self.process.signal("TERM");

@@ -1,8 +1,16 @@
 //! The gateway as its users meet it: the program, its settings, and real sockets.
 
+mod admin;
 mod balancers;
 mod cli;
 mod cluster;
 mod config;
+mod conformance;
+mod drain;
+mod hostile;
 mod interop;
+mod limits;
 mod outage;
+mod slow;
+mod support;
+mod tls;
