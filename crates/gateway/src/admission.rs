@@ -17,6 +17,7 @@ pub(crate) struct Admission {
     connections: AtomicUsize,
     most: usize,
     most_per_address: usize,
+    most_handshakes: usize,
     most_handshakes_per_address: usize,
     by_address: Mutex<HashMap<IpAddr, usize>>,
     handshakes_by_address: Mutex<HashMap<IpAddr, usize>>,
@@ -38,6 +39,7 @@ pub(crate) enum Full {
 pub(crate) struct AdmissionLimits {
     pub(crate) connections: usize,
     pub(crate) connections_per_address: usize,
+    pub(crate) handshakes: usize,
     pub(crate) handshakes_per_address: usize,
     pub(crate) trusted_proxies: Vec<IpNet>,
 }
@@ -64,6 +66,7 @@ impl Admission {
             connections: AtomicUsize::new(0),
             most: limits.connections,
             most_per_address: limits.connections_per_address,
+            most_handshakes: limits.handshakes,
             most_handshakes_per_address: limits.handshakes_per_address,
             by_address: Mutex::default(),
             handshakes_by_address: Mutex::default(),
@@ -97,8 +100,12 @@ impl Admission {
         Ok(admitted)
     }
 
-    /// Lets `peer` begin a handshake, unless too many of its are unfinished. Trusted proxies speak for many clients and are not limited.
+    /// Lets `peer` begin a handshake, unless too many are unfinished, in all or of its own. Trusted proxies speak for many clients; of
+    /// theirs only the sum is limited.
     pub(crate) fn begin_handshake(self: &Arc<Self>, peer: IpAddr) -> Option<Handshake> {
+        if self.handshakes() >= self.most_handshakes {
+            return None;
+        }
         let address = Some(peer).filter(|peer| self.most_handshakes_per_address > 0 && !self.is_trusted(*peer));
         if let Some(address) = address
             && !take(&self.handshakes_by_address, address, self.most_handshakes_per_address)
@@ -214,6 +221,7 @@ mod tests {
         let limits = AdmissionLimits {
             connections,
             connections_per_address: per_address,
+            handshakes: 1000,
             handshakes_per_address: handshakes,
             trusted_proxies: trusted
                 .iter()

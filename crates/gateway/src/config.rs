@@ -98,7 +98,7 @@ section! {
         /// Loops (or workers) that serve sockets; 0 means one per core.
         reactors: usize as Number = 0;
         /// Connections that the kernel keeps waiting to be accepted.
-        backlog: u32 as Number = 1024;
+        backlog: u32 as Number = 4096;
         /// Origins that browsers may connect from besides the page's own host, such as `https://chat.example`; `*` allows all.
         allowed_origins: Vec<String> as List<Text> = Vec::new();
         /// Load balancers whose X-Forwarded-For is believed.

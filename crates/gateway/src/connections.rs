@@ -25,7 +25,7 @@ mod wheel;
 
 pub(crate) use connection::Wire;
 use connection::{Connection, Sent, State};
-use wheel::{Due, Tick, Wheel};
+use wheel::{Tick, Wheel};
 
 const TICK: Duration = Duration::from_millis(50);
 /// How long a closing connection may take to read what waits for it and to say goodbye.
@@ -284,8 +284,8 @@ impl<W: Wire> Connections<W> {
         }
         self.leave(key);
         self.table.change(key, |connection| connection.close(close));
-        self.watch(key);
         self.finish_if_done(key);
+        self.watch(key);
     }
 
     /// Ends a closing connection whose last bytes are out, and hangs up when only the client's answer is missing.
@@ -345,14 +345,11 @@ impl<W: Wire> Connections<W> {
         let now = self.tick();
         let mut due = Vec::new();
         self.wheel.advance(now, &mut due);
-        for Due { key, generation, at } in due {
-            if self
-                .table
-                .slab
-                .get(key)
-                .is_some_and(|connection| connection.generation == generation && connection.due == at)
-            {
-                self.look_at(key, now);
+        for key in due {
+            match self.table.slab.get(key).map(|connection| connection.due) {
+                Some(due) if due > now => self.wheel.add(key, due),
+                Some(_) => self.look_at(key, now),
+                None => {}
             }
         }
         if let Some(mut schedule) = self.schedule.take() {
@@ -438,11 +435,7 @@ impl<W: Wire> Connections<W> {
             State::Open => connection.heard + spread(ticks(self.settings.ping_interval), key),
         };
         connection.due = at.max(now + 1);
-        self.wheel.add(Due {
-            key,
-            generation: connection.generation,
-            at: connection.due,
-        });
+        self.wheel.add(key, connection.due);
     }
 
     fn look_at(&mut self, key: SocketKey, now: Tick) {

@@ -156,6 +156,7 @@ impl Gateway {
         let limits = AdmissionLimits {
             connections: most_connections(config.limits.connections)?,
             connections_per_address: config.limits.connections_per_address,
+            handshakes: config.limits.handshakes * lane_count,
             handshakes_per_address: config.limits.handshakes_per_address,
             trusted_proxies: config.listener.trusted_proxies.clone(),
         };

@@ -67,9 +67,15 @@ pub(crate) fn start(
     listener: TcpListener,
     workers: usize,
 ) -> io::Result<Server> {
+    let limits = &node.config.limits;
+    // A worker stops accepting at this many sockets; those of reactors are not its own any more, attached ones are.
+    let most_sockets = match &sockets {
+        Sockets::Reactor => limits.handshakes,
+        Sockets::Attached(_) => limits.handshakes.saturating_add(node.admission.most()),
+    };
     let builder = Server::build()
         .workers(workers)
-        .max_concurrent_connections(node.config.limits.handshakes)
+        .max_concurrent_connections(most_sockets)
         // Attached connections are closed over the drain's window; actix may not cut them before.
         .shutdown_timeout((node.config.drain.window + node.config.drain.timeout).as_secs() + 1)
         .disable_signals();

@@ -33,7 +33,7 @@ pub(crate) struct Connection<W> {
     pub(super) heard: Tick,
     /// A ping was sent since.
     pub(super) is_pinged: bool,
-    /// When the wheel looks at it; other dates in the wheel do not count.
+    /// When to look at it again; the wheel may ask earlier.
     pub(super) due: Tick,
     /// Allocated while something waits.
     outbox: Option<Box<Outbox>>,

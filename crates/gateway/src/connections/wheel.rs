@@ -1,26 +1,28 @@
-//! When to look at which socket again: pings and deadlines.
+//! When to look at which connection again: pings and deadlines.
 //!
-//! A coarse timing wheel: every socket has at most one entry that counts, and looking too early does no harm, so nothing is ever removed
-//! from a slot. Knows no clock: time is a count of ticks that the caller gives.
+//! A coarse timing wheel that knows keys only: a key may have passed to another connection, and looking too early does no harm, so the
+//! owner compares dates and asks again. Knows no clock: time is a count of ticks that the caller gives. Invariant: one entry of a key
+//! counts, its earliest; so the wheel is bounded by the keys there ever were at a time, however many connections came and went.
 
 use crate::hub::SocketKey;
 
 /// Slots of one tick each; what is further away is looked at once a round.
 const SLOTS: Tick = 512;
 
-/// A point in time, in ticks since the wheel was made.
+/// A point in time, in ticks since the wheel was made; 0 is never one to come.
 pub(crate) type Tick = u32;
 
-/// A socket that is due. It may be gone, or have another date: the owner compares both.
+/// A key that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Due {
-    pub(super) key: SocketKey,
-    pub(super) generation: u32,
-    pub(super) at: Tick,
+struct Entry {
+    key: u32,
+    at: Tick,
 }
 
 pub(super) struct Wheel {
-    slots: Vec<Vec<Due>>,
+    slots: Vec<Vec<Entry>>,
+    /// When each key is due; 0: not at all.
+    dates: Vec<Tick>,
     now: Tick,
     entries: usize,
 }
@@ -29,36 +31,48 @@ impl Wheel {
     pub(super) fn new() -> Self {
         Self {
             slots: vec![Vec::new(); SLOTS as usize],
+            dates: Vec::new(),
             now: 0,
             entries: 0,
         }
     }
 
-    /// Remembers `due`.
-    pub(super) fn add(&mut self, due: Due) {
-        // A date of this very tick, or before, is looked at in the next one.
-        let last = self.now.saturating_add(SLOTS - 1);
-        let slot = due.at.clamp(self.now.saturating_add(1), last) as usize % SLOTS as usize;
-        self.slots[slot].push(due);
-        self.entries += 1;
+    /// Makes `key` due at `at` or earlier; in the next tick, if that has passed.
+    pub(super) fn add(&mut self, key: SocketKey, at: Tick) {
+        let at = at.max(self.now.saturating_add(1));
+        if self.dates.len() <= key {
+            self.dates.resize(key + 1, 0);
+        }
+        let date = &mut self.dates[key];
+        if *date != 0 && *date <= at {
+            return;
+        }
+        *date = at;
+        let key = u32::try_from(key).expect("a process has fewer than 2^32 sockets");
+        self.enter(Entry { key, at });
     }
 
-    /// Moves on to `now` and puts what is due into `due`.
-    pub(super) fn advance(&mut self, now: Tick, due: &mut Vec<Due>) {
+    /// Moves on to `now` and puts the keys that are due into `due`.
+    pub(super) fn advance(&mut self, now: Tick, due: &mut Vec<SocketKey>) {
         while self.now < now {
             self.now += 1;
-            let slot = self.now as usize % SLOTS as usize;
+            let slot = (self.now % SLOTS) as usize;
             let mut entries = std::mem::take(&mut self.slots[slot]);
             self.entries -= entries.len();
             for entry in entries.drain(..) {
+                let key = entry.key as SocketKey;
+                if self.dates[key] != entry.at {
+                    continue;
+                }
                 if entry.at > self.now {
-                    self.add(entry);
+                    self.enter(entry);
                 } else {
-                    due.push(entry);
+                    self.dates[key] = 0;
+                    due.push(key);
                 }
             }
             // Keeps the room for the next round, unless a crowd has passed through.
-            if self.slots[slot].is_empty() && entries.capacity() <= 1024 {
+            if entries.capacity() <= 1024 {
                 self.slots[slot] = entries;
             }
         }
@@ -71,7 +85,13 @@ impl Wheel {
         }
         (1..=SLOTS)
             .map(|ahead| self.now + ahead)
-            .find(|tick| !self.slots[(*tick % SLOTS) as usize].is_empty())
+            .find(|tick| !self.slots[(tick % SLOTS) as usize].is_empty())
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        let last = self.now.saturating_add(SLOTS - 1);
+        self.slots[(entry.at.min(last) % SLOTS) as usize].push(entry);
+        self.entries += 1;
     }
 }
 
@@ -80,36 +100,48 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(at: Tick, expected: Tick) {
+    fn check(dates: &[Tick], expected: &[Tick]) {
         let mut wheel = Wheel::new();
         let mut due = Vec::new();
         wheel.advance(100, &mut due);
         assert_eq!(wheel.next(), None);
-        wheel.add(Due {
-            key: 1,
-            generation: 2,
-            at,
-        });
-        assert!(wheel.next().is_some_and(|next| next <= expected));
+        for at in dates {
+            wheel.add(1, *at);
+        }
+        let mut seen = Vec::new();
         for now in 101..5000 {
+            let next = wheel.next();
             wheel.advance(now, &mut due);
             if !due.is_empty() {
-                assert_eq!((now, due.len()), (expected, 1));
-                assert_eq!(wheel.next(), None);
-                return;
+                assert!(next.is_some_and(|next| next <= now), "it would have slept too long");
+                seen.extend(due.drain(..).map(|_| now));
             }
         }
-        panic!("never due");
+        assert_eq!((seen.as_slice(), wheel.next()), (expected, None));
     }
 
     #[test]
     fn everything_is_due_at_its_time() {
-        check(101, 101);
-        check(100, 101);
-        check(0, 101);
-        check(300, 300);
-        check(100 + 511, 611);
-        check(100 + 512, 612);
-        check(4000, 4000);
+        check(&[101], &[101]);
+        check(&[100], &[101]);
+        check(&[0], &[101]);
+        check(&[300], &[300]);
+        check(&[100 + 511], &[611]);
+        check(&[100 + 512], &[612]);
+        check(&[4000], &[4000]);
+    }
+
+    #[test]
+    fn only_the_earliest_date_counts() {
+        check(&[300, 400], &[300]);
+        check(&[400, 300], &[300]);
+        check(&[4000, 300, 200], &[200]);
+    }
+
+    #[test]
+    fn a_key_that_is_used_again_and_again_takes_no_room() {
+        let mut wheel = Wheel::new();
+        (0..1000).for_each(|n| wheel.add(7, 500 + n));
+        assert_eq!(wheel.entries, 1);
     }
 }

@@ -124,13 +124,8 @@ fn expect_service(address: SocketAddr, witness: &mut Socket, number: usize) {
 
 fn run(transport: &str) {
     let redis = Redis::start();
-    let gateway = Gateway::start(
-        &redis.url(),
-        &[
-            ("listener.transport", transport),
-            ("limits.handshakes_per_address", "64"),
-        ],
-    );
+    let settings = [("listener.transport", transport), ("limits.handshake_timeout", "2s")];
+    let gateway = Gateway::start(&redis.url(), &settings);
     let target = Target {
         address: gateway.address(),
     };

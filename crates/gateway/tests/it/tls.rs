@@ -1,7 +1,7 @@
 //! The public listener under TLS: the same clients, nothing but HTTP/1.1, and always the newest certificate.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -145,18 +145,22 @@ fn a_new_certificate_is_shown_without_a_restart() {
 fn what_is_not_tls_is_ended() {
     let (files, certificate) = Files::new();
     let server = Server::start(files.config());
-    for said in [upgrade("/", &[]).as_bytes(), b"", b"\x16\x03\x01"] {
+    let request = upgrade("/", &[]);
+    let begin = |said: &[u8]| {
         let mut stream = TcpStream::connect(server.address()).expect("a listener");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        stream.write_all(said).expect("taken");
         stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .expect("a socket");
-        io::Write::write_all(&mut stream, said).expect("taken");
+    };
+    let began = Instant::now();
+    for mut stream in [request.as_bytes(), b"", b"\x16\x03\x01"].map(begin) {
         let mut heard = Vec::new();
         match stream.read_to_end(&mut heard) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("still open"),
             _ => assert!(!heard.starts_with(b"HTTP/"), "{heard:?}"),
         }
     }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     connect(&server, &certificate);
 }
 

@@ -20,7 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
             // Those beyond the limit were refused at once, the others when their time was over.
             let began = Instant::now();
             held.iter_mut().for_each(|stream| expect_end(stream, PATIENCE));
-            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
         }),
         Case::new("400 connections that say nothing", |target| {
             let held: Vec<_> = (0..400).map(|_| target.dial()).collect();

@@ -1,5 +1,7 @@
 //! Good frames with bad contents: they are dropped, the connection stays, and what is good after them is heard.
 
+use std::thread;
+
 use protocol::frame::{Item, client};
 
 use super::{Case, SOON, flood};
@@ -101,15 +103,18 @@ pub(super) fn cases() -> Vec<Case> {
             }
             socket.leave();
         }),
-        Case::new("pings from somebody who never reads", |target| {
-            let mut socket = target.attacker();
-            let pings = client::ping(&[b'?'; 125], MASK).repeat(1000);
-            flood(&mut socket.stream, &pings, PATIENCE);
-        }),
-        Case::new("publishing without reading", |target| {
-            let mut socket = target.attacker();
-            let message = client::text(format!("\"{}\"", "x".repeat(60_000)).as_bytes(), MASK);
-            flood(&mut socket.stream, &message, PATIENCE);
+        Case::new("two that never read: one pings, one publishes", |target| {
+            let message = format!("\"{}\"", "x".repeat(60_000));
+            let pieces = [
+                client::ping(&[b'?'; 125], MASK).repeat(1000),
+                client::text(message.as_bytes(), MASK).to_vec(),
+            ];
+            thread::scope(|scope| {
+                for piece in &pieces {
+                    let mut socket = target.attacker();
+                    scope.spawn(move || flood(&mut socket.stream, piece, PATIENCE));
+                }
+            });
         }),
     ]
 }
