@@ -62,6 +62,8 @@ pub(crate) struct Connections<W> {
     wheel: Wheel,
     generation: u32,
     schedule: Option<Schedule<ConnectionId>>,
+    /// Whoever comes now is told to come back at once: no schedule has a place for it.
+    is_leaving: bool,
     /// Publications for the bus; whoever owns the lane hands them over.
     pub(crate) outgoing: Vec<Outgoing>,
     start: Instant,
@@ -129,6 +131,7 @@ impl<W: Wire> Connections<W> {
             wheel: Wheel::new(),
             generation: 0,
             schedule: None,
+            is_leaving: false,
             outgoing: Vec::new(),
             start: now,
             now,
@@ -200,6 +203,9 @@ impl<W: Wire> Connections<W> {
         }
         self.watch(key);
         self.remove_doomed();
+        if self.is_leaving {
+            self.close(key, Close::Shutdown);
+        }
         key
     }
 
@@ -338,6 +344,7 @@ impl<W: Wire> Connections<W> {
             generation: connection.generation,
         });
         self.schedule = Some(Schedule::new(everybody.collect(), pace));
+        self.is_leaving = true;
     }
 
     /// Pings, deadlines and scheduled closes.
