@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gateway::channel_rules::{ChannelRule, Publish, Subscribe};
 use gateway::config::{Config, RawPublish, Transport};
@@ -181,7 +181,8 @@ fn nothing_published_after_the_handshake_is_missed(place: &Place) {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !is_over.load(Ordering::SeqCst) {
+            let began = Instant::now();
+            while !is_over.load(Ordering::SeqCst) && began.elapsed() < PATIENCE {
                 let number = begun.fetch_add(1, Ordering::SeqCst);
                 sender.send(number.to_string());
                 assert_eq!(sender.text(), number.to_string());

@@ -1,5 +1,6 @@
 //! Leaving: nobody is surprised, nobody loses anything, and nobody is waited for longer than promised.
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,7 +11,9 @@ use gateway::config::{Config, Transport};
 use protocol::frame::{Item, client};
 
 use crate::cluster::Gateway;
-use crate::support::{MASK, Redis, Server, Socket, config, config_on, get, on_both_transports, upgrade, wait_for};
+use crate::support::{
+    MASK, PATIENCE, Redis, Server, Socket, config, config_on, get, narrow_client, on_both_transports, upgrade, wait_for,
+};
 
 const CLIENTS: usize = 500;
 const DELAY: Duration = Duration::from_secs(1);
@@ -22,6 +25,8 @@ const UNDER_WAY: Duration = Duration::from_millis(500);
 
 on_both_transports! {
     five_hundred_are_closed_evenly_and_lose_nothing
+    what_waits_is_written_before_the_close
+    a_handshake_under_way_is_not_forgotten
     a_client_that_says_nothing_holds_nobody_up
     a_second_signal_is_heard
 }
@@ -138,8 +143,8 @@ fn assert_is_closed(server: &Server) {
 
 /// Publishes one number after the other. Returns when each was sent.
 fn publish(mut socket: Socket, is_over: &AtomicBool) -> Vec<Instant> {
-    let mut published = Vec::new();
-    while !is_over.load(Ordering::SeqCst) {
+    let (mut published, began) = (Vec::new(), Instant::now());
+    while !is_over.load(Ordering::SeqCst) && began.elapsed() < PATIENCE {
         socket.send(published.len().to_string());
         socket.expect(&published.len().to_string());
         published.push(Instant::now());
@@ -180,6 +185,67 @@ fn check_completeness(members: &[Member], published: &[Instant]) {
         let due = published.iter().take_while(|at| **at + UNDER_WAY < closed.at).count();
         assert!(last >= due, "{last} heard of {due}");
     }
+}
+
+fn what_waits_is_written_before_the_close(transport: Transport) {
+    const MESSAGES: usize = 100;
+    let second = Duration::from_secs(1);
+    let server = Server::start(with_drain(config(transport), Duration::ZERO, second, 5 * second));
+    let mut slow = narrow_client(server.address());
+    let mut sender = server.client();
+    for number in 0..MESSAGES {
+        let text = format!("[{number},\"{}\"]", "x".repeat(8 << 10));
+        sender.send(&text);
+        sender.expect(&text);
+    }
+    wait_for("a queue", || {
+        (server.metric("fanfare_send_queue_bytes") > 100e3).then_some(())
+    });
+    let drain = server.drain();
+    // Everybody is told, and only then does the slow one read on.
+    assert_eq!(sender.close().0, Some(1001));
+    sender.write(client::close(Some((1001, "")), MASK));
+    thread::sleep(second);
+    for number in 0..MESSAGES {
+        assert!(slow.text().starts_with(&format!("[{number},")), "{number} is missing");
+    }
+    assert_eq!(slow.close(), (Some(1001), "shutdown".into()));
+    slow.write(client::close(Some((1001, "")), MASK));
+    assert_eq!(drain.wait(), Drained::Completely);
+}
+
+/// Redis takes its time to confirm, and meanwhile the lanes have begun to close.
+fn a_handshake_under_way_is_not_forgotten(transport: Transport) {
+    let redis = Redis::start();
+    let mut config = with_drain(
+        config_on(&redis, transport),
+        Duration::ZERO,
+        Duration::ZERO,
+        Duration::from_secs(10),
+    );
+    config.dev = true;
+    let server = Server::start(config);
+    redis.freeze();
+    let began = Instant::now();
+    let mut late = TcpStream::connect(server.address()).expect("a listener");
+    late.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+    late.write_all(upgrade("/raw/room", &[]).as_bytes()).expect("taken");
+    wait_for("the handshake to begin", || {
+        (server.metric("fanfare_handshakes") >= 1.0).then_some(())
+    });
+    let drain = server.drain();
+    thread::sleep(Duration::from_millis(300));
+    redis.thaw();
+    let (socket, answer) = Socket::ask_on(late, "");
+    match socket {
+        Some(mut socket) => {
+            assert_eq!(socket.close(), (Some(1001), "shutdown".into()));
+            socket.write(client::close(Some((1001, "")), MASK));
+        }
+        None => assert_eq!(answer.status, 503),
+    }
+    assert_eq!(drain.wait(), Drained::Completely);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 fn a_client_that_says_nothing_holds_nobody_up(transport: Transport) {

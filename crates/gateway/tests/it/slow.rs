@@ -1,15 +1,13 @@
 //! One that is too slow costs itself only: a client that does not read, and a lane that stands still.
 
 use std::io::ErrorKind;
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use gateway::config::Transport;
 use protocol::frame::{Item, client};
-use socket2::{Domain, Socket as Plain, Type};
 
-use crate::support::{MASK, PATIENCE, Server, Socket, config, on_both_transports, upgrade, wait_for};
+use crate::support::{MASK, PATIENCE, Server, Socket, config, narrow_client, on_both_transports, wait_for};
 
 const CLIENTS: usize = 200;
 const OUTBOX: usize = 128 << 10;
@@ -21,15 +19,6 @@ const PAUSE: Duration = Duration::from_millis(25);
 on_both_transports! {
     a_client_that_does_not_read_is_closed_and_nobody_else_waits
     a_lane_that_stands_still_loses_and_nobody_else_does
-}
-
-/// A client whose kernel takes little for it.
-fn narrow_client(server: &Server) -> Socket {
-    let socket = Plain::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(8 << 10).expect("a size");
-    socket.connect(&server.address().into()).expect("a listener");
-    let (socket, answer) = Socket::ask_on(TcpStream::from(socket), upgrade("/", &[]));
-    socket.unwrap_or_else(|| panic!("{answer:?}"))
 }
 
 /// A message that says when it was sent, in microseconds since `start`, after its number.
@@ -114,7 +103,7 @@ fn a_client_that_does_not_read_is_closed_and_nobody_else_waits(transport: Transp
     };
     let quiet = p99(&load.run(Duration::from_millis(1500), || {}));
 
-    let mut slow = narrow_client(&server);
+    let mut slow = narrow_client(server.address());
     let from = load.sent;
     let mut most_waiting = 0.0_f64;
     let mut rounds = 0;

@@ -17,7 +17,7 @@ mod socket;
 
 pub(crate) use crate::cluster::{PATIENCE, Redis, get, wait_for};
 pub(crate) use http::{Answer, ask, ask_on, upgrade};
-pub(crate) use socket::{MASK, Socket, frame_header};
+pub(crate) use socket::{MASK, Socket, frame_header, narrow_client};
 
 /// Makes a test of every function, on both transports.
 macro_rules! on_both_transports {

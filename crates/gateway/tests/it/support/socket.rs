@@ -203,6 +203,17 @@ impl<S: Read + Write> Socket<S> {
     }
 }
 
+/// A client of `/` whose kernel takes little for it.
+#[track_caller]
+pub(crate) fn narrow_client(address: SocketAddr) -> Socket {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_recv_buffer_size(8 << 10).expect("a size");
+    socket.connect(&address.into()).expect("a listener");
+    let (socket, answer) = Socket::ask_on(socket.into(), upgrade("/", &[]));
+    socket.unwrap_or_else(|| panic!("{answer:?}"))
+}
+
 /// The header of a masked frame, without the mask's four bytes: `first`, and the length in its shortest form.
 pub(crate) fn frame_header(first: u8, length: u64) -> Vec<u8> {
     let mut bytes = vec![first];
