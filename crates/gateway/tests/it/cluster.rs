@@ -296,6 +296,10 @@ impl Gateway {
         self.process.pid()
     }
 
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Asks it to leave.
     pub(crate) fn terminate(&self) {
         self.process.signal("TERM");

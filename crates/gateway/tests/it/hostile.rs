@@ -156,6 +156,9 @@ fn run(transport: &str) {
         worst = worst.max((growth, &case.name));
     }
     assert_eq!(gateway.metric("fanfare_panics_total"), 0.0);
+    // Whoever is refused does not fill the log.
+    let log = gateway.log();
+    assert!(log.lines().count() < 30, "{log}");
     println!(
         "{} hostile cases on {transport}: all answered, most memory {} KiB ({})",
         cases.len(),

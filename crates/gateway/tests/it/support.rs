@@ -72,6 +72,7 @@ pub(crate) struct Draining {
 }
 
 impl Server {
+    /// Starts one and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(config: Config) -> Self {
         let (orders, received) = orders::unbounded_channel();
@@ -80,6 +81,10 @@ impl Server {
             actix_web::rt::System::new().block_on(run(config, started, received));
         });
         let (public, admin) = addresses.recv_timeout(PATIENCE).expect("the gateway starts");
+        // On Redis that is when its first word to itself has come back.
+        wait_for("a ready gateway", || {
+            get(admin, "/readyz").filter(|(status, _)| *status == 200)
+        });
         Self {
             public,
             admin,
