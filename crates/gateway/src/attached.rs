@@ -89,7 +89,7 @@ async fn turn(shared: Rc<Shared>) {
     loop {
         let due = shared
             .connections
-            .borrow()
+            .borrow_mut()
             .next_due()
             .map(|due| due.saturating_duration_since(Instant::now()));
         // Sooner is a wake from the node, or from a connection that has brought a deadline.

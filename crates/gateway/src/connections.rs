@@ -371,7 +371,7 @@ impl<W: Wire> Connections<W> {
     }
 
     /// When something has to be done, if nothing comes in before.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&mut self) -> Option<Instant> {
         let look = self.wheel.next().map(|tick| self.start + TICK * tick);
         let close = self.schedule.as_ref().map(Schedule::next);
         [self.hub.next_due(), look, close].into_iter().flatten().min()

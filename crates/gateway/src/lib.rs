@@ -28,6 +28,7 @@ use crate::lane::Lane;
 use crate::metrics::Metrics;
 use crate::node::{Node, Parts};
 use crate::outbound::Outbound;
+use crate::rest::{Rest, Work};
 use crate::server::Sockets;
 
 pub mod channel_rules;
@@ -54,6 +55,7 @@ mod outbound;
 mod outbox;
 mod reactor;
 mod relay;
+mod rest;
 mod server;
 mod tls;
 mod upgrade;
@@ -285,6 +287,7 @@ impl Gateway {
 /// The thread of the node: one runtime for the bus and the relay, apart from everything that serves clients.
 struct NodeThread {
     runtime: tokio::runtime::Handle,
+    work: Arc<Work>,
     events: std::sync::Mutex<Option<Events>>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -293,7 +296,18 @@ struct NodeThread {
 impl NodeThread {
     /// Starts the thread, and on it the bus that `config` asks for.
     fn start(config: &Config) -> Result<(Self, Arc<dyn Bus>), StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let work = Arc::new(Work::default());
+        let done = Arc::clone(&work);
+        let rest = std::sync::Mutex::new(Rest::new(Instant::now()));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(move || {
+                let rest = rest.lock().map(|mut rest| rest.after(done.take(), Instant::now()));
+                if let Ok(Some(rest)) = rest {
+                    std::thread::sleep(rest);
+                }
+            })
+            .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -306,6 +320,7 @@ impl NodeThread {
         Ok((
             Self {
                 runtime: handle,
+                work,
                 events: std::sync::Mutex::new(Some(events)),
                 stop,
                 thread,
@@ -323,14 +338,17 @@ impl NodeThread {
             .and_then(|mut events| events.take())
             .expect("run is called once");
         let (lanes, metrics) = (node.lanes.clone(), Arc::clone(&node.metrics));
-        self.runtime.spawn(relay::deliver(
+        let (interests, bus) = (Arc::clone(&node.interests), Arc::clone(&node.bus));
+        let deliver = relay::deliver(
             events,
-            Arc::clone(&node.interests),
+            interests,
             lanes.clone(),
             Arc::clone(&metrics),
-        ));
-        self.runtime
-            .spawn(relay::publish(Arc::clone(&node.bus), outbound, lanes, metrics));
+            Arc::clone(&self.work),
+        );
+        let publish = relay::publish(bus, outbound, lanes, metrics, Arc::clone(&self.work));
+        self.runtime.spawn(deliver);
+        self.runtime.spawn(publish);
         self.runtime.spawn(pulse(Arc::clone(node), public));
     }
 

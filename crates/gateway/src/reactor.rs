@@ -23,6 +23,7 @@ use crate::hub::SocketKey;
 use crate::inbox::{Inbox, Item};
 use crate::lane::{Ended, Lane, LaneStats};
 use crate::outbound::Outbound;
+use crate::rest::Rest;
 use crate::upgrade::Handover;
 
 const WAKE: Token = Token(usize::MAX);
@@ -56,6 +57,7 @@ pub(crate) fn start(
         read_buffer: vec![0; READ_BUFFER].into(),
         is_held: false,
         unread: Vec::new(),
+        rest: Rest::new(Instant::now()),
         is_stopped: false,
     };
     let thread = std::thread::Builder::new()
@@ -80,6 +82,7 @@ struct Reactor {
     is_held: bool,
     /// Sockets that may have more to read.
     unread: Vec<ConnectionId>,
+    rest: Rest,
     is_stopped: bool,
 }
 
@@ -96,13 +99,15 @@ impl Reactor {
         let mut events = Events::with_capacity(1024);
         let mut items = VecDeque::new();
         while !self.is_stopped {
-            match self.poll.poll(&mut events, Some(self.sleep())) {
+            let sleep = self.sleep();
+            match self.poll.poll(&mut events, Some(sleep)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("epoll failed: {error}"),
                 _ => {}
             }
             let began = Instant::now();
             self.connections.set_now(began);
             self.lane.inbox.take(&mut items);
+            let work = items.len() + events.iter().filter(|event| event.token() != WAKE).count();
             for item in items.drain(..) {
                 self.act(item);
             }
@@ -122,11 +127,23 @@ impl Reactor {
             self.connections.flush();
             self.connections.look_at_due();
             self.connections.report(began);
+            self.rest(work);
         }
     }
 
+    /// Lets more work come together, if there was much lately and nothing is due.
+    fn rest(&mut self, work: usize) {
+        let now = Instant::now();
+        let Some(rest) = self.rest.after(work, now) else { return };
+        let due = self
+            .connections
+            .next_due()
+            .map(|due| due.saturating_duration_since(now));
+        std::thread::sleep(due.map_or(rest, |due| due.min(rest)));
+    }
+
     /// How long nothing needs to be done, unless something comes in.
-    fn sleep(&self) -> Duration {
+    fn sleep(&mut self) -> Duration {
         if !self.unread.is_empty() && !self.is_held {
             return Duration::ZERO;
         }

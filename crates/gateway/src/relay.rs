@@ -13,15 +13,23 @@ use crate::interest::Interests;
 use crate::lane::Lane;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
+use crate::rest::Work;
 
 /// So many events of the bus are handled before the lanes are woken.
 const BATCH: usize = 512;
 
 /// Delivers until the bus is closed.
-pub(crate) async fn deliver(mut events: Events, interests: Arc<Interests>, lanes: Vec<Lane>, metrics: Arc<Metrics>) {
+pub(crate) async fn deliver(
+    mut events: Events,
+    interests: Arc<Interests>,
+    lanes: Vec<Lane>,
+    metrics: Arc<Metrics>,
+    work: Arc<Work>,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut by_lane: Vec<Vec<Arc<Publication>>> = vec![Vec::new(); lanes.len()];
     while events.recv_many(&mut batch, BATCH).await > 0 {
+        work.did(batch.len());
         let now = SystemTime::now();
         for event in batch.drain(..) {
             match event {
@@ -50,9 +58,16 @@ fn sort(incoming: Incoming, interests: &Interests, by_lane: &mut [Vec<Arc<Public
 }
 
 /// Publishes what the lanes read, batch after batch, for ever.
-pub(crate) async fn publish(bus: Arc<dyn Bus>, outbound: Arc<Outbound>, lanes: Vec<Lane>, metrics: Arc<Metrics>) {
+pub(crate) async fn publish(
+    bus: Arc<dyn Bus>,
+    outbound: Arc<Outbound>,
+    lanes: Vec<Lane>,
+    metrics: Arc<Metrics>,
+    work: Arc<Work>,
+) {
     loop {
         let batch = outbound.take(&lanes).await;
+        work.did(batch.len());
         let began = Instant::now();
         let results = bus.publish(batch).await;
         metrics.bus_publish_duration.observe(began.elapsed().as_secs_f64());

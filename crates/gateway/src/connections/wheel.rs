@@ -25,6 +25,8 @@ pub(super) struct Wheel {
     dates: Vec<Tick>,
     now: Tick,
     entries: usize,
+    /// Every slot before this tick's is empty.
+    soonest: Tick,
 }
 
 impl Wheel {
@@ -34,6 +36,7 @@ impl Wheel {
             dates: Vec::new(),
             now: 0,
             entries: 0,
+            soonest: 1,
         }
     }
 
@@ -79,18 +82,21 @@ impl Wheel {
     }
 
     /// The next tick at which something may be due.
-    pub(super) fn next(&self) -> Option<Tick> {
+    pub(super) fn next(&mut self) -> Option<Tick> {
         if self.entries == 0 {
             return None;
         }
-        (1..=SLOTS)
-            .map(|ahead| self.now + ahead)
-            .find(|tick| !self.slots[(tick % SLOTS) as usize].is_empty())
+        let from = self.soonest.max(self.now + 1);
+        let next = (from..=self.now + SLOTS).find(|tick| !self.slots[(tick % SLOTS) as usize].is_empty());
+        self.soonest = next.unwrap_or(from);
+        next
     }
 
     fn enter(&mut self, entry: Entry) {
         let last = self.now.saturating_add(SLOTS - 1);
-        self.slots[(entry.at.min(last) % SLOTS) as usize].push(entry);
+        let slot = entry.at.min(last);
+        self.soonest = self.soonest.min(slot);
+        self.slots[(slot % SLOTS) as usize].push(entry);
         self.entries += 1;
     }
 }
