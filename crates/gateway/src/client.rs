@@ -28,6 +28,9 @@ pub(crate) enum Mode {
     Listens,
     /// They come back to the client and to nobody else, for conformance suites.
     Echoes,
+    /// They panic, to see what becomes of the others.
+    #[cfg(test)]
+    Panics,
 }
 
 /// What to do about a message.
@@ -94,6 +97,8 @@ impl Client {
                 false => Action::Drop(Dropped::RateLimit),
             };
         }
+        #[cfg(test)]
+        assert!(self.mode != Mode::Panics, "a client that panics");
         if self.mode == Mode::Echoes {
             return Action::Reply(match message.kind {
                 Kind::Text => frame::text(&message.data),

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use protocol::Channel;
 
 use crate::channel_rules::ChannelRule;
-use kind::{ChannelOrOff, FilePath, Flag, Hidden, List, Maybe, Number, Parsed, Size, Span, Text, Word};
+use kind::{ChannelOrOff, FilePath, Flag, Hidden, List, Maybe, Network, Number, Parsed, Size, Span, Text, Word};
 use section::{section, words};
 
 mod bus;
@@ -102,7 +102,7 @@ section! {
         /// Origins that browsers may connect from besides the page's own host, such as `https://chat.example`; `*` allows all.
         allowed_origins: Vec<String> as List<Text> = Vec::new();
         /// Load balancers whose X-Forwarded-For is believed.
-        trusted_proxies: Vec<IpNet> as List<Parsed> = Vec::new();
+        trusted_proxies: Vec<IpNet> as List<Network> = Vec::new();
         /// Certificate chain in PEM, reloaded when it changes. Together with `tls_key` it turns TLS on.
         tls_cert: Option<PathBuf> as Maybe<FilePath> = None;
         /// Private key in PEM.

@@ -130,7 +130,7 @@ async fn judge(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -
     }
     let right = right(node, channel)?;
     let admitted = node.admission.admit(address(node, request))?;
-    let mut interest = node.interests.hold(&right.channel, Some(lane), right.merges);
+    let mut interest = node.interests.hold(&right.channel, Some(lane), right.window);
     if tokio::time::timeout(CONFIRMATION, interest.confirmed()).await.is_err() {
         return Err(Refusal::Bus);
     }
@@ -166,7 +166,7 @@ pub(crate) fn check_handshake(request: &HttpRequest) -> Result<(), Refusal> {
 struct Right {
     channel: Channel,
     mode: Mode,
-    merges: bool,
+    window: Option<Duration>,
 }
 
 fn right(node: &Node, name: &str) -> Result<Right, Refusal> {
@@ -180,7 +180,7 @@ fn right(node: &Node, name: &str) -> Result<Right, Refusal> {
         return Ok(Right {
             channel,
             mode,
-            merges: true,
+            window: None,
         });
     }
     let rule = node.rules.for_channel(&channel).ok_or(Refusal::UnknownChannel)?;
@@ -191,7 +191,7 @@ fn right(node: &Node, name: &str) -> Result<Right, Refusal> {
                 Publish::Subscribers => Mode::Publishes,
                 Publish::Nobody => Mode::Listens,
             },
-            merges: rule.window.is_none_or(|window| !window.is_zero()),
+            window: rule.window,
         }),
         Subscribe::Nobody => Err(Refusal::Forbidden),
     }

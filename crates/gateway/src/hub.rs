@@ -47,7 +47,7 @@ struct Audience {
     collected_bytes: usize,
     /// When the open window closes.
     due: Option<Instant>,
-    merges: bool,
+    windows: WindowSettings,
     _interest: Interest,
 }
 
@@ -107,7 +107,9 @@ impl Hub {
         let (audience, delivered) = match self.index.get(&channel) {
             Some(&audience) => (audience, self.write(audience, send)),
             None => {
-                let audience = self.audiences.insert(Audience::new(channel.clone(), interest));
+                let audience = self
+                    .audiences
+                    .insert(Audience::new(channel.clone(), interest, &self.settings));
                 self.index.insert(channel, audience);
                 (audience, Delivered::default())
             }
@@ -157,10 +159,7 @@ impl Hub {
         audience.collected_bytes += publication.data.len();
         audience.collected.push(Arc::clone(publication));
         if audience.collected.len() == 1 {
-            let window = match audience.merges {
-                true => audience.pace.window(audience.subscribers.len(), &self.settings),
-                false => None,
-            };
+            let window = audience.pace.window(audience.subscribers.len(), &audience.windows);
             match window {
                 Some(window) => {
                     let due = now + window;
@@ -243,9 +242,9 @@ impl Hub {
 }
 
 impl Audience {
-    fn new(channel: Channel, interest: Interest) -> Self {
+    fn new(channel: Channel, interest: Interest, windows: &WindowSettings) -> Self {
         Self {
-            merges: interest.merges(),
+            windows: windows.of(interest.window()),
             channel,
             subscribers: Vec::new(),
             pace: Pace::default(),

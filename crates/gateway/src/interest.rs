@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bus::{Bus, Generation};
 use parking_lot::{Mutex, MutexGuard};
@@ -32,7 +33,7 @@ pub(crate) struct Interest {
     channel: Channel,
     /// `None`: the node wants the channel whether a lane does or not.
     lane: Option<usize>,
-    merges: bool,
+    window: Option<Duration>,
     confirmed: watch::Receiver<bool>,
     interests: Arc<Interests>,
 }
@@ -47,8 +48,9 @@ impl Interests {
     }
 
     /// Listens to `channel` for `lane`. From now on the lane is given every publication there that the node hears; that it hears them
-    /// all is certain once [`Interest::confirmed`]. `merges`: whether the channel may collect publications when it is busy.
-    pub(crate) fn hold(self: &Arc<Self>, channel: &Channel, lane: Option<usize>, merges: bool) -> Interest {
+    /// all is certain once [`Interest::confirmed`]. `window`: how long the channel collects publications when it is
+    /// busy, if not as usual.
+    pub(crate) fn hold(self: &Arc<Self>, channel: &Channel, lane: Option<usize>, window: Option<Duration>) -> Interest {
         let mut table = self.table.lock();
         let entry = table.entry(channel.clone()).or_insert_with(|| Entry {
             generation: self.bus.subscribe(channel),
@@ -62,7 +64,7 @@ impl Interests {
         Interest {
             channel: channel.clone(),
             lane,
-            merges,
+            window,
             confirmed,
             interests: Arc::clone(self),
         }
@@ -131,8 +133,9 @@ impl Interest {
         &self.channel
     }
 
-    pub(crate) fn merges(&self) -> bool {
-        self.merges
+    /// How long the channel collects when it is busy, if not as usual.
+    pub(crate) fn window(&self) -> Option<Duration> {
+        self.window
     }
 
     /// Waits until the node hears everything that is published in the channel.

@@ -5,17 +5,16 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix_server::ServerHandle;
-use bus::{Bus, Events, MemoryBus, QueueLimits, RedisBus, RedisConfigError};
+use bus::RedisConfigError;
 use protocol::frame::Limits;
 use socket2::{Domain, Socket, Type};
-use tokio::sync::oneshot;
 
 use crate::admission::{Admission, AdmissionLimits};
 use crate::config::Config;
@@ -26,9 +25,8 @@ use crate::inbox::{InboxLimits, Item};
 use crate::interest::{Interest, Interests};
 use crate::lane::Lane;
 use crate::metrics::Metrics;
-use crate::node::{Node, Parts};
+use crate::node::{Node, NodeThread, Parts};
 use crate::outbound::Outbound;
-use crate::rest::{Rest, Work};
 use crate::server::Sockets;
 
 pub mod channel_rules;
@@ -61,9 +59,6 @@ mod tls;
 mod upgrade;
 
 pub use tls::TlsError;
-
-/// How often the node's own loops show that they turn.
-const PULSE: Duration = Duration::from_secs(1);
 
 /// A running node.
 pub struct Gateway {
@@ -185,7 +180,7 @@ impl Gateway {
         actix_web::rt::spawn(admin_server);
         tracing::info!(node = node.name, %admin, "the admin listener answers");
 
-        let mut bare = bare.map(|channel| node.interests.hold(&channel, None, true));
+        let mut bare = bare.map(|channel| node.interests.hold(&channel, None, None));
         if let Some(bare) = &mut bare {
             bare.confirmed().await;
         }
@@ -281,119 +276,6 @@ impl Gateway {
         }
         self.node.bus.close().await;
         self.node_thread.stop();
-    }
-}
-
-/// The thread of the node: one runtime for the bus and the relay, apart from everything that serves clients.
-struct NodeThread {
-    runtime: tokio::runtime::Handle,
-    work: Arc<Work>,
-    events: std::sync::Mutex<Option<Events>>,
-    stop: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl NodeThread {
-    /// Starts the thread, and on it the bus that `config` asks for.
-    fn start(config: &Config) -> Result<(Self, Arc<dyn Bus>), StartError> {
-        let work = Arc::new(Work::default());
-        let done = Arc::clone(&work);
-        let rest = std::sync::Mutex::new(Rest::new(Instant::now()));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .on_thread_park(move || {
-                let rest = rest.lock().map(|mut rest| rest.after(done.take(), Instant::now()));
-                if let Ok(Some(rest)) = rest {
-                    std::thread::sleep(rest);
-                }
-            })
-            .build()?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("node".into())
-            .spawn(move || drop(runtime.block_on(stopped)))?;
-        let (bus, events) = {
-            let _inside = handle.enter();
-            start_bus(config)?
-        };
-        Ok((
-            Self {
-                runtime: handle,
-                work,
-                events: std::sync::Mutex::new(Some(events)),
-                stop,
-                thread,
-            },
-            bus,
-        ))
-    }
-
-    /// Starts the tasks: `deliver` and `publish` of the relay, and `pulse`.
-    fn run(&self, node: &Arc<Node>, outbound: Arc<Outbound>, public: SocketAddr) {
-        let events = self
-            .events
-            .lock()
-            .ok()
-            .and_then(|mut events| events.take())
-            .expect("run is called once");
-        let (lanes, metrics) = (node.lanes.clone(), Arc::clone(&node.metrics));
-        let (interests, bus) = (Arc::clone(&node.interests), Arc::clone(&node.bus));
-        let deliver = relay::deliver(
-            events,
-            interests,
-            lanes.clone(),
-            Arc::clone(&metrics),
-            Arc::clone(&self.work),
-        );
-        let publish = relay::publish(bus, outbound, lanes, metrics, Arc::clone(&self.work));
-        self.runtime.spawn(deliver);
-        self.runtime.spawn(publish);
-        self.runtime.spawn(pulse(Arc::clone(node), public));
-    }
-
-    fn stop(self) {
-        let _ = self.stop.send(());
-        let _ = self.thread.join();
-    }
-}
-
-/// Shows that the node's runtime turns, and knocks at the public listener so that its accept loop shows the same.
-async fn pulse(node: Arc<Node>, public: SocketAddr) {
-    let own = match public {
-        SocketAddr::V4(address) if address.ip().is_unspecified() => {
-            SocketAddr::from((Ipv4Addr::LOCALHOST, public.port()))
-        }
-        SocketAddr::V6(address) if address.ip().is_unspecified() => {
-            SocketAddr::from((Ipv6Addr::LOCALHOST, public.port()))
-        }
-        _ => public,
-    };
-    let mut interval = tokio::time::interval(PULSE);
-    loop {
-        interval.tick().await;
-        node.node_pulse.beat();
-        if !node.is_closed() {
-            // Whether it succeeds shows in the accept loop's own pulse.
-            let _ = tokio::time::timeout(PULSE, tokio::net::TcpStream::connect(own)).await;
-        }
-    }
-}
-
-fn start_bus(config: &Config) -> Result<(Arc<dyn Bus>, Events), StartError> {
-    match config.bus_config() {
-        Some(redis) => {
-            let (bus, events) = RedisBus::start(redis, config.raw.channel.clone())?;
-            Ok((bus, events))
-        }
-        None => {
-            let limits = QueueLimits {
-                messages: config.redis.queue,
-                bytes: config.redis.queue_bytes,
-            };
-            let (bus, events) = MemoryBus::start(limits);
-            Ok((bus, events))
-        }
     }
 }
 

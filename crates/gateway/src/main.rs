@@ -1,11 +1,15 @@
 //! `fanfare`: settings, start, wait for a signal, drain.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use gateway::cli::{Action, Cli};
 use gateway::config::Config;
 use gateway::{Drained, Gateway, logging};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Two signals within this time are one.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     match Cli::run() {
@@ -28,11 +32,19 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         () = stopped(&mut terminate, &mut interrupt) => return Ok(ExitCode::SUCCESS),
     };
     stopped(&mut terminate, &mut interrupt).await;
-    match gateway.drain(stopped(&mut terminate, &mut interrupt)).await {
+    match gateway.drain(told_again(&mut terminate, &mut interrupt)).await {
         Drained::Completely => tracing::info!("drained"),
         Drained::Cut { connections } => tracing::warn!(connections, "some connections were cut"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for another signal; one that follows at once is the same, told to the process and to its group.
+async fn told_again(terminate: &mut Signal, interrupt: &mut Signal) {
+    let first = Instant::now();
+    while first.elapsed() < SAME_SIGNAL {
+        stopped(terminate, interrupt).await;
+    }
 }
 
 async fn stopped(terminate: &mut Signal, interrupt: &mut Signal) {

@@ -15,6 +15,10 @@ use crate::interest::Interests;
 use crate::lane::Lane;
 use crate::metrics::Metrics;
 
+mod thread;
+
+pub(crate) use thread::NodeThread;
+
 /// One node.
 pub(crate) struct Node {
     pub(crate) name: String,

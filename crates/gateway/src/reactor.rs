@@ -326,3 +326,102 @@ fn id(token: Token) -> ConnectionId {
         generation: u32::try_from(token.0 >> 32).unwrap_or(u32::MAX),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use bytes::Bytes;
+    use protocol::frame::client;
+    use protocol::{Channel, Dialect};
+
+    use super::*;
+    use crate::admission::{Admission, AdmissionLimits};
+    use crate::client::{Client, Mode};
+    use crate::hub::WindowSettings;
+    use crate::inbox::InboxLimits;
+    use crate::interest::Interests;
+
+    const SETTINGS: LaneSettings = LaneSettings {
+        frames: Limits {
+            message_size: 1024,
+            fragments: 8,
+        },
+        outbox: 1 << 20,
+        outboxes: 1 << 20,
+        inbox: InboxLimits {
+            publications: 100,
+            bytes: 1 << 20,
+        },
+        windows: WindowSettings {
+            window: Duration::ZERO,
+            longest: Duration::ZERO,
+            fan_out: 50,
+        },
+        ping_interval: Duration::from_secs(30),
+        ping_timeout: Duration::from_secs(30),
+    };
+
+    /// A client of `lane`, by its own end of the connection.
+    fn connect(lane: &Lane, interests: &Arc<Interests>, mode: Mode) -> std::net::TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let ours = std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (stream, peer) = listener.accept().expect("a connection");
+        stream.set_nonblocking(true).expect("a socket");
+        ours.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+        let channel = Channel::parse("news").expect("valid");
+        let limits = AdmissionLimits {
+            connections: 9,
+            connections_per_address: 0,
+            handshakes: 9,
+            handshakes_per_address: 0,
+            trusted_proxies: vec![],
+        };
+        let durations = prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("d", "d")).expect("valid");
+        let admitted = Admission::new(limits, durations).admit(peer.ip()).expect("room");
+        let interest = interests.hold(&channel, Some(0), None);
+        let client = Client::new(Dialect::Raw { channel }, mode, None, 8, Instant::now());
+        let (head, early) = (Bytes::new(), Bytes::new());
+        lane.inbox.push(Item::Open(Box::new(Handover {
+            stream,
+            head,
+            early,
+            client,
+            admitted,
+            interest,
+        })));
+        ours
+    }
+
+    #[test]
+    fn a_panic_costs_one_connection() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let inside = runtime.enter();
+        let (bus, _events) = bus::MemoryBus::start(bus::QueueLimits {
+            messages: 9,
+            bytes: 999,
+        });
+        let interests = Interests::new(bus, 1);
+        let (lane, thread) = start(0, SETTINGS, Arc::new(Outbound::new(9, 999))).expect("a reactor");
+        let mut ill = connect(&lane, &interests, Mode::Panics);
+        let mut well = connect(&lane, &interests, Mode::Echoes);
+
+        ill.write_all(&client::text(b"1", [1; 4])).expect("open");
+        let mut close = [0; 4];
+        ill.read_exact(&mut close).expect("a Close");
+        assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 1011));
+
+        well.write_all(&client::text(b"still here", [1; 4])).expect("open");
+        let mut echo = [0; 12];
+        well.read_exact(&mut echo).expect("an echo");
+        assert_eq!(&echo[2..], b"still here");
+        assert_eq!(lane.stats.panics.get(), 1);
+
+        lane.inbox.push(Item::Stop);
+        thread.join().expect("it ends");
+        drop(inside);
+    }
+}

@@ -4,11 +4,13 @@
 //! without a unit is refused, not taken for seconds or bytes.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use config::ValueKind;
+use ipnet::IpNet;
 use protocol::Channel;
 
 use super::secret::Secret;
@@ -47,6 +49,8 @@ pub(crate) struct FilePath;
 pub(crate) struct Hidden;
 /// Something that parses itself from text, and has a [`Described`] form.
 pub(crate) struct Parsed;
+/// A network, or one address.
+pub(crate) struct Network;
 /// One of a few words.
 pub(crate) struct Word;
 /// A channel, or nothing for an empty text.
@@ -62,16 +66,12 @@ pub(crate) trait Described {
     const EXPECTED: &'static str;
 }
 
-impl Described for std::net::IpAddr {
+impl Described for IpAddr {
     const EXPECTED: &'static str = "an IP address such as \"0.0.0.0\" or \"::1\"";
 }
 
 impl Described for std::net::SocketAddr {
     const EXPECTED: &'static str = "an IP address and a port such as \"127.0.0.1:9000\"";
-}
-
-impl Described for ipnet::IpNet {
-    const EXPECTED: &'static str = "a network such as \"10.0.0.0/8\"";
 }
 
 impl Described for globset::Glob {
@@ -310,6 +310,26 @@ impl<T: FromStr<Err: Display> + Display + Described> Kind<T> for Parsed {
     }
 }
 
+impl Kind<IpNet> for Network {
+    fn expected() -> String {
+        "a network such as \"10.0.0.0/8\", or an address".into()
+    }
+
+    fn read(value: &ValueKind) -> Result<IpNet, Hint> {
+        let text = text(value)?.trim();
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(address.into()),
+            Err(_) => text
+                .parse()
+                .map_err(|error: ipnet::AddrParseError| Some(error.to_string())),
+        }
+    }
+
+    fn write(value: &IpNet) -> Option<String> {
+        Some(quoted(&value.to_string()))
+    }
+}
+
 impl<T: Words> Kind<T> for Word {
     fn expected() -> String {
         let words: Vec<_> = T::WORDS.iter().map(|(word, _)| format!("\"{word}\"")).collect();
@@ -493,8 +513,9 @@ mod tests {
     fn addresses_and_networks() {
         check::<Parsed, IpAddr>("::1", Ok(Ipv6Addr::LOCALHOST.into()));
         check::<Parsed, IpAddr>("localhost", Err(Some("invalid IP address syntax")));
-        check::<Parsed, ipnet::IpNet>("10.0.0.0/8", Ok("10.0.0.0/8".parse().expect("a network")));
-        check::<Parsed, ipnet::IpNet>("10.0.0.0/33", Err(Some("invalid IP address syntax")));
+        check::<Network, IpNet>("10.0.0.0/8", Ok("10.0.0.0/8".parse().expect("a network")));
+        check::<Network, IpNet>("10.0.0.1", Ok("10.0.0.1/32".parse().expect("a network")));
+        check::<Network, IpNet>("10.0.0.0/33", Err(Some("invalid IP address syntax")));
         check::<Parsed, globset::Glob>(
             "a{b",
             Err(Some(

@@ -16,6 +16,20 @@ pub(crate) struct WindowSettings {
     pub(crate) fan_out: usize,
 }
 
+impl WindowSettings {
+    /// The same for a channel whose rule says how long it collects.
+    pub(super) fn of(self, window: Option<Duration>) -> Self {
+        match window {
+            Some(window) => Self {
+                window,
+                longest: self.longest.max(window),
+                ..self
+            },
+            None => self,
+        }
+    }
+}
+
 /// How many publications a window should catch, the one that opens it included.
 const WORTH: f32 = 3.0;
 
@@ -92,6 +106,18 @@ mod tests {
         check(300, 1000, millis(7));
         check(1000, 1000, millis(5));
         check(1000, 49, None);
+    }
+
+    #[test]
+    fn a_rule_may_say_how_long() {
+        let of = |window| SETTINGS.of(window);
+        assert_eq!(of(None).window, SETTINGS.window);
+        assert_eq!(of(Some(Duration::ZERO)).window, Duration::ZERO);
+        let long = of(Some(Duration::from_millis(20)));
+        assert_eq!(
+            (long.window, long.longest),
+            (Duration::from_millis(20), Duration::from_millis(20))
+        );
     }
 
     #[test]

@@ -310,6 +310,11 @@ impl Gateway {
     pub(crate) fn wait(&self) -> ExitStatus {
         self.process.wait()
     }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
+        self.process.ended()
+    }
 }
 
 fn variable(setting: &str) -> String {

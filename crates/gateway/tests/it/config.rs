@@ -262,7 +262,7 @@ fn all_mistakes_are_told_at_once_each_with_value_and_origin() {
         &given,
         &[
             "listener.port = 70000 (file F): expected a whole number from 0 to 65535",
-            "listener.trusted_proxies = \"10.0.0.0/8,x\" (variable FANFARE__LISTENER__TRUSTED_PROXIES): expected a list, each a network such as \"10.0.0.0/8\"; invalid IP address syntax",
+            "listener.trusted_proxies = \"10.0.0.0/8,x\" (variable FANFARE__LISTENER__TRUSTED_PROXIES): expected a list, each a network such as \"10.0.0.0/8\", or an address; invalid IP address syntax",
             "raw.channel = \"a b\" (variable FANFARE__RAW__CHANNEL): expected a channel name, or \"\" for none; a channel name must not contain ' ' (at byte 1)",
             "limits.message_size = 64 (file F): expected a size with its unit (B, KiB, MiB, GiB) such as \"64KiB\"; a number alone has no unit, write for example \"64B\"",
             "ping.interval = \"30\" (file F): expected a duration with its unit such as \"500ms\", \"5s\" or \"1m 30s\"; a number alone has no unit, write for example \"30s\"",

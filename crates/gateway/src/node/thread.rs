@@ -1,0 +1,134 @@
+//! The node's own thread: the bus and the relay on one runtime, apart from everything that serves clients.
+//!
+//! A busy runtime rests between its turns like a reactor does. Invariant: every task of the node is started here, and ends with it.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bus::{Bus, Events, MemoryBus, QueueLimits, RedisBus};
+use tokio::sync::oneshot;
+
+use super::Node;
+use crate::config::Config;
+use crate::outbound::Outbound;
+use crate::rest::{Rest, Work};
+use crate::{StartError, relay};
+
+/// How often the node's own loops show that they turn.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// The thread of the node: one runtime for the bus and the relay, apart from everything that serves clients.
+pub(crate) struct NodeThread {
+    runtime: tokio::runtime::Handle,
+    work: Arc<Work>,
+    events: Mutex<Option<Events>>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl NodeThread {
+    /// Starts the thread, and on it the bus that `config` asks for.
+    pub(crate) fn start(config: &Config) -> Result<(Self, Arc<dyn Bus>), StartError> {
+        let work = Arc::new(Work::default());
+        let done = Arc::clone(&work);
+        let rest = Mutex::new(Rest::new(Instant::now()));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(move || {
+                let rest = rest.lock().map(|mut rest| rest.after(done.take(), Instant::now()));
+                if let Ok(Some(rest)) = rest {
+                    std::thread::sleep(rest);
+                }
+            })
+            .build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("node".into())
+            .spawn(move || drop(runtime.block_on(stopped)))?;
+        let (bus, events) = {
+            let _inside = handle.enter();
+            start_bus(config)?
+        };
+        Ok((
+            Self {
+                runtime: handle,
+                work,
+                events: Mutex::new(Some(events)),
+                stop,
+                thread,
+            },
+            bus,
+        ))
+    }
+
+    /// Starts the tasks: `deliver` and `publish` of the relay, and `pulse`.
+    pub(crate) fn run(&self, node: &Arc<Node>, outbound: Arc<Outbound>, public: SocketAddr) {
+        let events = self
+            .events
+            .lock()
+            .ok()
+            .and_then(|mut events| events.take())
+            .expect("run is called once");
+        let (lanes, metrics) = (node.lanes.clone(), Arc::clone(&node.metrics));
+        let (interests, bus) = (Arc::clone(&node.interests), Arc::clone(&node.bus));
+        let deliver = relay::deliver(
+            events,
+            interests,
+            lanes.clone(),
+            Arc::clone(&metrics),
+            Arc::clone(&self.work),
+        );
+        let publish = relay::publish(bus, outbound, lanes, metrics, Arc::clone(&self.work));
+        self.runtime.spawn(deliver);
+        self.runtime.spawn(publish);
+        self.runtime.spawn(pulse(Arc::clone(node), public));
+    }
+
+    /// Ends the tasks and the thread.
+    pub(crate) fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+/// Shows that the node's runtime turns, and knocks at the public listener so that its accept loop shows the same.
+async fn pulse(node: Arc<Node>, public: SocketAddr) {
+    let own = match public {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, public.port()))
+        }
+        SocketAddr::V6(address) if address.ip().is_unspecified() => {
+            SocketAddr::from((Ipv6Addr::LOCALHOST, public.port()))
+        }
+        _ => public,
+    };
+    let mut interval = tokio::time::interval(PULSE);
+    loop {
+        interval.tick().await;
+        node.node_pulse.beat();
+        if !node.is_closed() {
+            // Whether it succeeds shows in the accept loop's own pulse.
+            let _ = tokio::time::timeout(PULSE, tokio::net::TcpStream::connect(own)).await;
+        }
+    }
+}
+
+fn start_bus(config: &Config) -> Result<(Arc<dyn Bus>, Events), StartError> {
+    match config.bus_config() {
+        Some(redis) => {
+            let (bus, events) = RedisBus::start(redis, config.raw.channel.clone())?;
+            Ok((bus, events))
+        }
+        None => {
+            let limits = QueueLimits {
+                messages: config.redis.queue,
+                bytes: config.redis.queue_bytes,
+            };
+            let (bus, events) = MemoryBus::start(limits);
+            Ok((bus, events))
+        }
+    }
+}
