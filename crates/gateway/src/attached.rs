@@ -100,7 +100,7 @@ async fn turn(shared: Rc<Shared>) {
         connections.set_now(began);
         for item in items.drain(..) {
             match item {
-                Item::Publication(publication) => connections.hub.collect(&publication, began),
+                Item::Publication(publication, at) => connections.hub.collect(&publication, at),
                 Item::Drain(pace) => connections.drain(pace),
                 Item::Pause(pause) => std::thread::sleep(pause),
                 Item::Stop => return connections.abandon(),

@@ -143,10 +143,6 @@ impl<W: Wire> Connections<W> {
         self.now = now;
     }
 
-    pub(crate) fn now(&self) -> Instant {
-        self.now
-    }
-
     /// The id that the next connection will have.
     pub(crate) fn next_id(&self) -> ConnectionId {
         ConnectionId {

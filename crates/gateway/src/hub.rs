@@ -149,7 +149,7 @@ impl Hub {
             .map(|moved| (moved.key, membership))
     }
 
-    /// Takes a publication; it is written by [`Hub::flush`] at the end of this turn, or later if the channel is collecting.
+    /// Takes a publication that came at `now`; it is written by [`Hub::flush`] at the end of this turn, or later if the channel is collecting.
     pub(crate) fn collect(&mut self, publication: &Arc<Publication>, now: Instant) {
         let Some(&key) = self.index.get(&publication.channel) else {
             return;

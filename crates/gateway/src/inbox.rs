@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bus::Counter;
 use parking_lot::Mutex;
@@ -15,14 +16,14 @@ use crate::upgrade::Handover;
 
 /// One thing for a lane to do.
 pub(crate) enum Item {
-    /// Hand this to every subscriber.
-    Publication(Arc<Publication>),
+    /// Hand this, which came at that time, to every subscriber.
+    Publication(Arc<Publication>, Instant),
     /// A new connection, subscribed before its handshake is answered.
     Open(Box<Handover>),
     /// Close every connection at this pace.
     Drain(Pace),
     /// Stand still for that long; how tests make a lane fall behind.
-    Pause(std::time::Duration),
+    Pause(Duration),
     /// End the lane.
     Stop,
 }
@@ -63,8 +64,8 @@ impl Inbox {
         }
     }
 
-    /// Adds publications, in order, and empties `publications`.
-    pub(crate) fn publish(&self, publications: &mut Vec<Arc<Publication>>) {
+    /// Adds publications that came at `now`, in order, and empties `publications`.
+    pub(crate) fn publish(&self, publications: &mut Vec<Arc<Publication>>, now: Instant) {
         if publications.is_empty() {
             return;
         }
@@ -83,7 +84,7 @@ impl Inbox {
             }
             queue.publications += 1;
             queue.bytes += publication.data.len();
-            queue.items.push_back(Item::Publication(publication));
+            queue.items.push_back(Item::Publication(publication, now));
         }
         self.wake_once(&mut queue.is_woken);
     }
@@ -141,7 +142,7 @@ mod tests {
         let channel = Channel::parse("news").expect("valid");
         let publication = |size| Arc::new(Publication::new(channel.clone(), Bytes::from(vec![b'1'; size])));
 
-        inbox.publish(&mut (0..5).map(|_| publication(1)).collect());
+        inbox.publish(&mut (0..5).map(|_| publication(1)).collect(), Instant::now());
         inbox.push(Item::Stop);
         assert_eq!((inbox.dropped.get(), wakes.load(Ordering::Relaxed)), (2, 1));
 
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(items.len(), 4);
         assert!(matches!(items.back(), Some(Item::Stop)));
 
-        inbox.publish(&mut vec![publication(1000), publication(1)]);
+        inbox.publish(&mut vec![publication(1000), publication(1)], Instant::now());
         assert_eq!((inbox.dropped.get(), wakes.load(Ordering::Relaxed)), (3, 2));
     }
 }

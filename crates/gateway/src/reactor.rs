@@ -156,7 +156,7 @@ impl Reactor {
 
     fn act(&mut self, item: Item) {
         match item {
-            Item::Publication(publication) => self.connections.hub.collect(&publication, self.connections.now()),
+            Item::Publication(publication, at) => self.connections.hub.collect(&publication, at),
             Item::Open(handover) => self.open(*handover),
             Item::Drain(pace) => self.connections.drain(pace),
             Item::Pause(pause) => std::thread::sleep(pause),

@@ -30,7 +30,7 @@ pub(crate) async fn deliver(
     let mut by_lane: Vec<Vec<Arc<Publication>>> = vec![Vec::new(); lanes.len()];
     while events.recv_many(&mut batch, BATCH).await > 0 {
         work.did(batch.len());
-        let now = SystemTime::now();
+        let (now, came) = (SystemTime::now(), Instant::now());
         for event in batch.drain(..) {
             match event {
                 BusEvent::Publication(incoming) => {
@@ -44,7 +44,7 @@ pub(crate) async fn deliver(
             }
         }
         for (lane, publications) in lanes.iter().zip(&mut by_lane) {
-            lane.inbox.publish(publications);
+            lane.inbox.publish(publications, came);
         }
     }
 }

@@ -30,8 +30,10 @@ impl WindowSettings {
     }
 }
 
-/// How many publications a window should catch, the one that opens it included.
-const WORTH: f32 = 3.0;
+/// How many publications a window should catch after the one that opens it; and a half, because they do not come like clockwork.
+const WORTH: f32 = 2.5;
+/// With fewer than that a channel does not collect. Below two, because the average of a steady stream wavers.
+const FEWEST: f32 = 1.6;
 
 /// Between two publications no longer pause than this is remembered, so that a channel that wakes up is soon known to be busy.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
@@ -62,13 +64,10 @@ impl Pace {
         if settings.window.is_zero() || fan_out < settings.fan_out {
             return None;
         }
-        // The publication that opens the window counts, so a window of two intervals catches three.
-        let wanted = self.interval * (WORTH - 1.0);
-        // A tenth of tolerance: the average of a steady stream wavers around its true value.
-        if wanted > settings.longest.as_secs_f32() * 1.1 {
+        if self.interval * FEWEST > settings.longest.as_secs_f32() {
             return None;
         }
-        Some(Duration::from_secs_f32(wanted).clamp(settings.window, settings.longest))
+        Some(Duration::from_secs_f32(self.interval * WORTH).clamp(settings.window, settings.longest))
     }
 }
 
@@ -102,8 +101,9 @@ mod tests {
         let millis = |n| Some(Duration::from_millis(n));
         check(50, 1000, None);
         check(150, 1000, None);
+        check(170, 1000, millis(10));
         check(200, 1000, millis(10));
-        check(300, 1000, millis(7));
+        check(300, 1000, millis(8));
         check(1000, 1000, millis(5));
         check(1000, 49, None);
     }
