@@ -26,6 +26,20 @@ fn main() {
         }
     };
     println!("cargo::rustc-env=FANFARE_REVISION={revision}");
+    println!(
+        "cargo::rustc-env=FANFARE_RUSTC={}",
+        rustc_version().unwrap_or_else(|| "unknown".into())
+    );
+}
+
+/// Such as "1.95.0".
+fn rustc_version() -> Option<String> {
+    let output = Command::new(std::env::var_os("RUSTC")?)
+        .arg("--version")
+        .output()
+        .ok()?;
+    let words = String::from_utf8(output.stdout).ok()?;
+    words.split(' ').nth(1).map(str::to_owned)
 }
 
 fn git_revision() -> Option<String> {

@@ -45,7 +45,7 @@ async fn livez(node: web::Data<Node>) -> HttpResponse {
         report.check(format_args!("lane {number}"), lane.stats.silence() < DEAD);
     }
     report.check(format_args!("node"), node.node_pulse.silence() < DEAD);
-    // While every worker is busy with handshakes it does not accept, by design.
+    // A worker that is busy with handshakes does not accept, by design; the knock may have come to one.
     let is_full = node.admission.handshakes() >= node.config.limits.handshakes;
     report.check(
         format_args!("accept loop"),

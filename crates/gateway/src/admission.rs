@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use parking_lot::Mutex;
@@ -47,8 +47,9 @@ pub(crate) struct AdmissionLimits {
 /// A connection's place.
 pub(crate) struct Admitted {
     admission: Arc<Admission>,
-    /// Set when connections are counted by address.
-    address: Option<IpAddr>,
+    /// Whose it is.
+    pub(crate) address: IpAddr,
+    is_counted: bool,
     since: Instant,
 }
 
@@ -88,36 +89,38 @@ impl Admission {
         }
         let mut admitted = Admitted {
             admission: Arc::clone(self),
-            address: None,
+            address,
+            is_counted: false,
             since: Instant::now(),
         };
         if self.most_per_address > 0 {
             if !take(&self.by_address, address, self.most_per_address) {
                 return Err(Full::Address);
             }
-            admitted.address = Some(address);
+            admitted.is_counted = true;
         }
         Ok(admitted)
     }
 
     /// Lets `peer` begin a handshake, unless too many are unfinished, in all or of its own. Trusted proxies speak for many clients; of
     /// theirs only the sum is limited.
-    pub(crate) fn begin_handshake(self: &Arc<Self>, peer: IpAddr) -> Option<Handshake> {
-        if self.handshakes() >= self.most_handshakes {
-            return None;
-        }
-        let address = Some(peer).filter(|peer| self.most_handshakes_per_address > 0 && !self.is_trusted(*peer));
-        if let Some(address) = address
-            && !take(&self.handshakes_by_address, address, self.most_handshakes_per_address)
-        {
-            return None;
-        }
-        self.handshakes.fetch_add(1, Ordering::Relaxed);
-        Some(Handshake {
+    pub(crate) fn begin_handshake(self: &Arc<Self>, peer: IpAddr) -> Result<Handshake, Full> {
+        let one_more = |now| (now < self.most_handshakes).then_some(now + 1);
+        self.handshakes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .map_err(|_| Full::Node)?;
+        let mut handshake = Handshake {
             admission: Arc::clone(self),
-            address,
+            address: None,
             is_finished: AtomicBool::new(false),
-        })
+        };
+        if self.most_handshakes_per_address > 0 && !self.is_trusted(peer) {
+            if !take(&self.handshakes_by_address, peer, self.most_handshakes_per_address) {
+                return Err(Full::Address);
+            }
+            handshake.address = Some(peer);
+        }
+        Ok(handshake)
     }
 
     /// The client's address: `peer`, unless that is a trusted proxy; then the last address of `forwarded` (the values of
@@ -133,7 +136,7 @@ impl Admission {
                 break;
             }
             match hop.trim().parse() {
-                Ok(address) => client = address,
+                Ok(address) => client = IpAddr::to_canonical(&address),
                 Err(_) => break,
             }
         }
@@ -161,16 +164,18 @@ impl Admission {
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
-        if let Some(address) = self.address {
-            give_back(&self.admission.by_address, address);
+        if self.is_counted {
+            give_back(&self.admission.by_address, self.address);
         }
     }
 }
 
 impl Admitted {
-    /// The connection was established and is over now.
-    pub(crate) fn ended(self) {
-        self.admission.durations.observe(self.since.elapsed().as_secs_f64());
+    /// The connection was established and is over now, after so long.
+    pub(crate) fn ended(self) -> Duration {
+        let lasted = self.since.elapsed();
+        self.admission.durations.observe(lasted.as_secs_f64());
+        lasted
     }
 }
 
@@ -256,13 +261,13 @@ mod tests {
     #[test]
     fn handshakes_of_an_address_are_limited_but_not_of_a_trusted_proxy() {
         let admission = admission(10, 0, 1, &["10.1.0.0/16"]);
-        let held = admission.begin_handshake(ip("10.0.0.1"));
-        assert!(held.is_some() && admission.begin_handshake(ip("10.0.0.1")).is_none());
+        let held = admission.begin_handshake(ip("10.0.0.1")).expect("room");
+        assert_eq!(admission.begin_handshake(ip("10.0.0.1")).err(), Some(Full::Address));
         let proxied: Vec<_> = (0..5).map(|_| admission.begin_handshake(ip("10.1.2.3"))).collect();
-        assert!(proxied.iter().all(Option::is_some));
+        assert!(proxied.iter().all(Result::is_ok));
         assert_eq!(admission.handshakes(), 6);
         drop(held);
-        assert!(admission.begin_handshake(ip("10.0.0.1")).is_some());
+        assert!(admission.begin_handshake(ip("10.0.0.1")).is_ok());
     }
 
     #[track_caller]

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,15 +29,13 @@ use tokio::sync::Notify;
 use crate::connections::{ConnectionId, Connections, LaneSettings, Wire};
 use crate::door::Pass;
 use crate::inbox::{Inbox, Item};
-use crate::lane::{Ended, Lane, LaneStats};
+use crate::lane::{Ended, Lane, LaneStats, UntilOver};
+use crate::line::End;
 use crate::outbound::Outbound;
 use crate::server::echo_protocol;
 
-mod line;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use line::{End, Line, OverTcp};
 
 /// So much is written to a socket at once.
 const WRITE: usize = 32 * 1024;
@@ -44,13 +43,13 @@ const WRITE: usize = 32 * 1024;
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// A lane that no thread serves yet.
-pub(crate) fn lane(settings: &LaneSettings) -> Lane {
+pub(crate) fn lane(number: usize, settings: &LaneSettings) -> Lane {
     let woken = Arc::new(Notify::new());
     let notify = Arc::clone(&woken);
     let inbox = Inbox::new(settings.inbox, move || notify.notify_one());
     Lane {
         inbox: Arc::new(inbox),
-        stats: Arc::new(LaneStats::new()),
+        stats: Arc::new(LaneStats::new(number)),
         woken: Some(woken),
     }
 }
@@ -83,33 +82,57 @@ struct Shared {
     wake: Arc<Notify>,
 }
 
-/// Takes what the node has for the lane, and does what is due.
+/// Turns the lane's loop until it is stopped.
 async fn turn(shared: Rc<Shared>) {
+    // A worker without sockets ends early in a drain, and this with it.
+    let _until_over = UntilOver(Arc::clone(&shared.lane.stats));
     let mut items = VecDeque::new();
     loop {
-        let due = shared
-            .connections
-            .borrow_mut()
-            .next_due()
-            .map(|due| due.saturating_duration_since(Instant::now()));
+        let sleep = shared.sleep();
         // Sooner is a wake from the node, or from a connection that has brought a deadline.
-        let _ = tokio::time::timeout(due.unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP), shared.wake.notified()).await;
+        let _ = tokio::time::timeout(sleep, shared.wake.notified()).await;
+        if shared.work(&mut items).is_break() {
+            return;
+        }
+        // The bodies fetch what waits for them, before more is added.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl Shared {
+    /// How long nothing needs to be done, unless something comes in.
+    fn sleep(&self) -> Duration {
+        let due = self.connections.borrow_mut().next_due();
+        due.map_or(LONGEST_SLEEP, |due| {
+            due.saturating_duration_since(Instant::now()).min(LONGEST_SLEEP)
+        })
+    }
+
+    /// Takes what the node has for the lane, and does what is due.
+    fn work(&self, items: &mut VecDeque<Item>) -> ControlFlow<()> {
         let began = Instant::now();
-        shared.lane.inbox.take(&mut items);
-        let mut connections = shared.connections.borrow_mut();
+        let has_more = self.lane.inbox.take(items);
+        let mut connections = self.connections.borrow_mut();
         connections.set_now(began);
         for item in items.drain(..) {
             match item {
                 Item::Publication(publication, at) => connections.hub.collect(&publication, at),
                 Item::Drain(pace) => connections.drain(pace),
                 Item::Pause(pause) => std::thread::sleep(pause),
-                Item::Stop => return connections.abandon(),
+                Item::Stop => {
+                    connections.abandon();
+                    return ControlFlow::Break(());
+                }
                 Item::Open(_) => unreachable!("attached sockets are not handed over"),
             }
         }
         connections.flush();
         connections.look_at_due();
         connections.report(began);
+        if has_more {
+            self.wake.notify_one();
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -352,7 +375,11 @@ fn receive(shared: &Shared, connections: &mut Connections<Socket>, key: usize, f
         Frame::Close { reason, .. } => reason.len(),
     };
     shared.lane.stats.received_bytes.add(length as u64);
-    if catch_unwind(AssertUnwindSafe(|| connections.receive(key, frame))).is_err() {
+    let received = catch_unwind(AssertUnwindSafe(|| {
+        connections.receive(key, frame);
+        connections.answered(key);
+    }));
+    if received.is_err() {
         shared.lane.stats.panics.add(1);
         connections.close(key, Close::Internal);
     }

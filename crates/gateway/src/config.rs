@@ -189,7 +189,7 @@ section! {
         connections: usize as Number = 100_000;
         /// Most connections of one address; 0 turns it off.
         connections_per_address: usize as Number = 0;
-        /// Most unfinished handshakes per worker; more wait in the kernel.
+        /// Most unfinished handshakes per worker; more wait in the kernel, or with attached sockets are refused.
         handshakes: usize as Number = 256;
         /// Most unfinished handshakes of one address; 0 turns it off. Trusted proxies are exempt.
         handshakes_per_address: usize as Number = 64;

@@ -1,13 +1,13 @@
 //! The connections of one lane: who is open, who is closing, who is late, and what each is sent.
 //!
 //! Shared by both transports; a transport brings frames in and carries bytes out. Decides nothing about rights: it asks the client.
-//! Invariant: a connection is in the hub exactly while it is open.
+//! Invariant: between two turns, a connection is in the hub exactly while it is open.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::Outgoing;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use protocol::Close;
 use protocol::frame::{self, FrameError, Item as Frame, Limits};
 use slab::Slab;
@@ -27,6 +27,9 @@ pub(crate) use connection::Wire;
 use connection::{Connection, Sent, State};
 use wheel::{Tick, Wheel};
 
+/// So many bytes of pongs wait for the end of a read.
+const MOST_PONGS: usize = 16 * 1024;
+
 const TICK: Duration = Duration::from_millis(50);
 /// How long a closing connection may take to read what waits for it and to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -39,12 +42,14 @@ pub(crate) struct LaneSettings {
     pub(crate) frames: Limits,
     /// The most bytes one outbox may hold.
     pub(crate) outbox: usize,
-    /// The most bytes all outboxes of the lane may hold; past it no outbox may grow.
+    /// The most bytes all outboxes of the lane may hold; past it none may hold more than one turn brings.
     pub(crate) outboxes: usize,
     pub(crate) inbox: InboxLimits,
     pub(crate) windows: WindowSettings,
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
+    /// How long what waits may be written after a drain's Close.
+    pub(crate) drain_timeout: Duration,
 }
 
 /// Names a connection of a lane, also after its place was taken by another.
@@ -66,6 +71,8 @@ pub(crate) struct Connections<W> {
     is_leaving: bool,
     /// Publications for the bus; whoever owns the lane hands them over.
     pub(crate) outgoing: Vec<Outgoing>,
+    /// Pongs for the connection that is being read; they go out in one piece.
+    pongs: BytesMut,
     start: Instant,
     now: Instant,
 }
@@ -75,12 +82,13 @@ struct Table<W> {
     slab: Slab<Connection<W>>,
     /// The most bytes that may wait for one connection.
     most_waiting: usize,
-    /// The most bytes that may wait for all of them.
+    /// The most bytes that may wait for all of them; past it, `least` is the most for each.
     budget: usize,
+    least: usize,
     waiting: usize,
     sent_bytes: u64,
-    /// Connections that a delivery found broken or too slow; they leave the hub when it is done.
-    doomed: Vec<SocketKey>,
+    /// Connections that were found broken or too slow; they leave the hub when what is under way is done.
+    doomed: Vec<ConnectionId>,
 }
 
 impl<W: Wire> Table<W> {
@@ -92,13 +100,14 @@ impl<W: Wire> Table<W> {
         let most = if self.waiting < self.budget {
             self.most_waiting
         } else {
-            0
+            self.least
         };
+        let generation = connection.generation;
         let sent = connection.send(frames, most);
         self.waiting = self.waiting + connection.waiting() - before;
         match sent {
             Sent::Taken => self.sent_bytes += frames.len() as u64,
-            Sent::Overflow | Sent::Broken => self.doomed.push(key),
+            Sent::Overflow | Sent::Broken => self.doomed.push(ConnectionId { key, generation }),
             Sent::Refused => {}
         }
     }
@@ -122,6 +131,7 @@ impl<W: Wire> Connections<W> {
                 slab: Slab::new(),
                 most_waiting: settings.outbox,
                 budget: settings.outboxes,
+                least: settings.inbox.turn_bytes,
                 waiting: 0,
                 sent_bytes: 0,
                 doomed: Vec::new(),
@@ -133,6 +143,7 @@ impl<W: Wire> Connections<W> {
             schedule: None,
             is_leaving: false,
             outgoing: Vec::new(),
+            pongs: BytesMut::new(),
             start: now,
             now,
         }
@@ -188,6 +199,7 @@ impl<W: Wire> Connections<W> {
             .slab
             .insert(Connection::new(wire, self.generation, client, admitted, now));
         self.stats.opened.add(1);
+        tracing::debug!(conn = %self.name(key), remote = %self.table.slab[key].admitted.address, "connected");
         let table = &mut self.table;
         let (membership, delivered) = self
             .hub
@@ -213,8 +225,12 @@ impl<W: Wire> Connections<W> {
             .is_some_and(|connection| !matches!(connection.state, State::Closing(closing) if closing.is_deaf))
     }
 
-    /// Acts on a frame of the client. Only that is a sign of life: bytes of a frame that never ends are none.
+    /// Acts on a frame of the client. Only that is a sign of life: bytes of a frame that never ends are none. After the last frame of a
+    /// read, [`Connections::answered`] must be called.
     pub(crate) fn receive(&mut self, key: SocketKey, frame: Frame) {
+        if !matches!(frame, Frame::Ping(_)) || self.pongs.len() > MOST_PONGS {
+            self.answered(key);
+        }
         let now = self.tick();
         let Some(connection) = self.table.slab.get_mut(key) else {
             return;
@@ -222,7 +238,7 @@ impl<W: Wire> Connections<W> {
         connection.heard = now;
         connection.is_pinged = false;
         match frame {
-            Frame::Message(message) if connection.state == State::Open => {
+            Frame::Message(message) if connection.is_heard() => {
                 self.stats.received_messages.add(1);
                 match connection.client.receive(message, self.now) {
                     Action::Publish(outgoing) => self.outgoing.push(outgoing),
@@ -231,15 +247,24 @@ impl<W: Wire> Connections<W> {
                     Action::Close(close) => self.close(key, close),
                 }
             }
-            Frame::Ping(payload) => self.table.send(key, &frame::pong(&payload)),
+            Frame::Ping(payload) => self.pongs.extend_from_slice(&frame::pong(&payload)),
             Frame::Message(_) | Frame::Pong(_) => {}
             Frame::Close { code, .. } => self.closed_by_client(key, code),
         }
     }
 
+    /// Sends the pongs for what was received: one write for all of a read, since pings cost a client nothing.
+    pub(crate) fn answered(&mut self, key: SocketKey) {
+        if !self.pongs.is_empty() {
+            self.table.send(key, &self.pongs.split().freeze());
+            self.remove_doomed();
+        }
+    }
+
     /// The client broke the protocol.
     pub(crate) fn fail(&mut self, key: SocketKey, error: FrameError) {
-        tracing::debug!(%error, "a client broke the protocol");
+        self.answered(key);
+        tracing::debug!(conn = %self.name(key), %error, "a client broke the protocol");
         self.close(key, error.close());
     }
 
@@ -271,6 +296,8 @@ impl<W: Wire> Connections<W> {
 
     /// Begins to close a connection; what was collected for it goes out first.
     pub(crate) fn close(&mut self, key: SocketKey, close: Close) {
+        // Left over only if handling a frame has panicked.
+        self.pongs.clear();
         if self
             .table
             .slab
@@ -312,16 +339,20 @@ impl<W: Wire> Connections<W> {
     /// The connection is over.
     pub(crate) fn end(&mut self, key: SocketKey, why: Ended) {
         self.leave(key);
+        let name = tracing::enabled!(tracing::Level::DEBUG).then(|| self.name(key));
         let Some(mut connection) = self.table.slab.try_remove(key) else {
             return;
         };
         self.table.waiting -= connection.waiting();
         connection.wire.hang_up();
-        self.stats.end_one(match connection.state {
+        let why = match connection.state {
             State::Closing(closing) => closing.why,
             State::Open => why,
-        });
-        connection.admitted.ended();
+        };
+        self.stats.end_one(why);
+        let remote = connection.admitted.address;
+        let lasted = connection.admitted.ended();
+        tracing::debug!(conn = name, %remote, reason = why.label(), ?lasted, "disconnected");
     }
 
     /// Ends every connection without a word.
@@ -384,6 +415,12 @@ impl<W: Wire> Connections<W> {
         self.stats.tick(began, Instant::now());
     }
 
+    /// What a connection is called in the log.
+    fn name(&self, key: SocketKey) -> String {
+        let generation = self.table.slab.get(key).map_or(0, |connection| connection.generation);
+        format!("{}.{key}.{generation}", self.stats.lane)
+    }
+
     fn closed_by_client(&mut self, key: SocketKey, code: Option<u16>) {
         match &mut self.table.slab[key].state {
             State::Open => self.close(key, Close::Answer { code }),
@@ -396,15 +433,15 @@ impl<W: Wire> Connections<W> {
 
     /// Connections that a delivery found too slow are out of the hub and get their Close; broken ones end.
     fn remove_doomed(&mut self) {
-        while let Some(key) = self.table.doomed.pop() {
-            match self.table.slab.get(key).map(|connection| connection.state) {
-                Some(State::Open) => self.end(key, Ended::Lost),
-                Some(State::Closing(_)) => {
+        while let Some(id) = self.table.doomed.pop() {
+            let Some(key) = self.find(id) else { continue };
+            match self.table.slab[key].state {
+                State::Open => self.end(key, Ended::Lost),
+                State::Closing(_) => {
                     self.stats.drop_one(Dropped::SlowConsumer);
                     self.leave(key);
                     self.watch(key);
                 }
-                None => {}
             }
         }
     }
@@ -431,6 +468,9 @@ impl<W: Wire> Connections<W> {
         };
         let at = match connection.state {
             State::Closing(closing) if closing.is_deaf => now + ticks(SHORT_GOODBYE),
+            State::Closing(closing) if closing.why == Ended::Closed(Close::Shutdown) && connection.waiting() > 0 => {
+                now + ticks(GOODBYE.max(self.settings.drain_timeout))
+            }
             State::Closing(_) => now + ticks(GOODBYE),
             State::Open if connection.is_pinged => {
                 connection.heard + ticks(self.settings.ping_interval + self.settings.ping_timeout)
@@ -445,9 +485,13 @@ impl<W: Wire> Connections<W> {
         let connection = &mut self.table.slab[key];
         let silence = now - connection.heard;
         match connection.state {
-            State::Closing(closing) => {
+            State::Closing(mut closing) => {
                 // Too slow even for the Close: give the kernel's memory back at once.
                 connection.wire.reset();
+                if closing.why == Ended::Closed(Close::Shutdown) && connection.waiting() > 0 {
+                    closing.why = Ended::Lost;
+                    connection.state = State::Closing(closing);
+                }
                 self.end(key, closing.why);
             }
             State::Open if silence >= ticks(self.settings.ping_interval + self.settings.ping_timeout) => {

@@ -60,8 +60,7 @@ impl Refusal {
             Self::Handshake(_) | Self::HttpVersion | Self::NotAWebSocket | Self::Body => Rejected::BadRequest,
             Self::Origin => Rejected::Origin,
             Self::UnknownChannel | Self::Forbidden => Rejected::Channel,
-            Self::Full(Full::Node) => Rejected::Capacity,
-            Self::Full(Full::Address) => Rejected::Address,
+            Self::Full(full) => (*full).into(),
             Self::Draining => Rejected::Draining,
             Self::Bus => Rejected::Bus,
         }
@@ -113,7 +112,7 @@ pub(crate) async fn knock(node: &Node, request: &HttpRequest, channel: &str, lan
     match &pass {
         Ok(_) => node.metrics.handshake_duration.observe(began.elapsed().as_secs_f64()),
         Err(refusal) => {
-            tracing::debug!(%refusal, "refused a connection");
+            tracing::debug!(remote = %address(node, request), %refusal, "refused a connection");
             node.metrics.reject(refusal.reason());
         }
     }
@@ -208,7 +207,7 @@ fn is_allowed_origin(node: &Node, request: &HttpRequest) -> bool {
     let mut origins = request.headers().get_all(header::ORIGIN);
     let Some(origin) = origins.next() else { return true };
     let allowed = &node.config.listener.allowed_origins;
-    if node.config.dev || allowed.iter().any(|allowed| allowed == "*") {
+    if allowed.iter().any(|allowed| allowed == "*") {
         return true;
     }
     let (Ok(origin), None) = (origin.to_str(), origins.next()) else {
@@ -223,7 +222,7 @@ fn is_allowed_origin(node: &Node, request: &HttpRequest) -> bool {
 fn address(node: &Node, request: &HttpRequest) -> IpAddr {
     let peer = request
         .peer_addr()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
     let forwarded: Vec<&str> = request
         .headers()
         .get_all(header::X_FORWARDED_FOR)

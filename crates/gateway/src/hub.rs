@@ -24,7 +24,7 @@ pub(crate) use window::WindowSettings;
 pub(crate) type SocketKey = usize;
 
 /// Past this many bytes a collecting channel is written without waiting for its window.
-const MOST_COLLECTED: usize = 256 * 1024;
+pub(crate) const MOST_COLLECTED: usize = 256 * 1024;
 
 /// The channels that have subscribers on this lane.
 pub(crate) struct Hub {

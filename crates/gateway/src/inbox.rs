@@ -1,6 +1,6 @@
 //! What the node has for one lane, in one order: publications, new connections, the beginning of a drain.
 //!
-//! Bounded: past its limits publications are dropped whole and counted, with one warning each time the lane falls behind; connections and
+//! Bounded: past its limits publications are dropped whole and counted, with a warning now and then; connections and
 //! the drain always find room, they are bounded by admission. Neither side ever waits for the other.
 
 use std::collections::VecDeque;
@@ -42,7 +42,12 @@ pub(crate) struct Inbox {
 pub(crate) struct InboxLimits {
     pub(crate) publications: usize,
     pub(crate) bytes: usize,
+    /// So many bytes are taken in one turn of the lane.
+    pub(crate) turn_bytes: usize,
 }
+
+/// A lane that stays behind warns no more often than this.
+const WARNING_PAUSE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Queue {
@@ -50,7 +55,7 @@ struct Queue {
     publications: usize,
     bytes: usize,
     is_woken: bool,
-    is_behind: bool,
+    warned: Option<Instant>,
 }
 
 impl Inbox {
@@ -73,7 +78,8 @@ impl Inbox {
         for publication in publications.drain(..) {
             if queue.publications >= self.limits.publications || queue.bytes >= self.limits.bytes {
                 self.dropped.add(1);
-                if !std::mem::replace(&mut queue.is_behind, true) {
+                if queue.warned.is_none_or(|warned| now - warned > WARNING_PAUSE) {
+                    queue.warned = Some(now);
                     tracing::warn!(
                         waiting = queue.publications,
                         bytes = queue.bytes,
@@ -101,15 +107,31 @@ impl Inbox {
         self.wake_once(&mut self.queue.lock().is_woken);
     }
 
-    /// Takes everything that waits, into the empty `items`.
-    pub(crate) fn take(&self, items: &mut VecDeque<Item>) {
+    /// Takes what waits, into the empty `items`: everything, or when that is much, a share of it. Returns whether something is left.
+    ///
+    /// A lane that was late would otherwise write more at once than a healthy client's outbox may hold.
+    pub(crate) fn take(&self, items: &mut VecDeque<Item>) -> bool {
         debug_assert!(items.is_empty());
         let mut queue = self.queue.lock();
-        std::mem::swap(&mut queue.items, items);
-        queue.publications = 0;
-        queue.bytes = 0;
+        if queue.bytes <= self.limits.turn_bytes {
+            std::mem::swap(&mut queue.items, items);
+            queue.publications = 0;
+            queue.bytes = 0;
+        } else {
+            let mut taken = 0;
+            while taken < self.limits.turn_bytes
+                && let Some(item) = queue.items.pop_front()
+            {
+                if let Item::Publication(publication, _) = &item {
+                    taken += publication.data.len();
+                    queue.publications -= 1;
+                }
+                items.push_back(item);
+            }
+            queue.bytes -= taken;
+        }
         queue.is_woken = false;
-        queue.is_behind = false;
+        !queue.items.is_empty()
     }
 
     fn wake_once(&self, is_woken: &mut bool) {
@@ -135,6 +157,7 @@ mod tests {
         let limits = InboxLimits {
             publications: 3,
             bytes: 1000,
+            turn_bytes: 1000,
         };
         let inbox = Inbox::new(limits, move || {
             counted.fetch_add(1, Ordering::Relaxed);
@@ -153,5 +176,28 @@ mod tests {
 
         inbox.publish(&mut vec![publication(1000), publication(1)], Instant::now());
         assert_eq!((inbox.dropped.get(), wakes.load(Ordering::Relaxed)), (3, 2));
+    }
+
+    #[test]
+    fn much_is_taken_in_shares() {
+        let limits = InboxLimits {
+            publications: 100,
+            bytes: 1000,
+            turn_bytes: 100,
+        };
+        let inbox = Inbox::new(limits, || {});
+        let channel = Channel::parse("news").expect("valid");
+        let publication = |size| Arc::new(Publication::new(channel.clone(), Bytes::from(vec![b'1'; size])));
+        inbox.publish(&mut [60, 60, 60].map(publication).into(), Instant::now());
+        inbox.push(Item::Stop);
+
+        let mut items = VecDeque::new();
+        assert!(inbox.take(&mut items));
+        assert_eq!(items.drain(..).count(), 2);
+        assert!(!inbox.take(&mut items));
+        assert_eq!(items.drain(..).count(), 2);
+        inbox.publish(&mut vec![publication(999), publication(1)], Instant::now());
+        assert!(inbox.take(&mut items), "the room was given back");
+        assert_eq!((items.len(), inbox.dropped.get()), (1, 0));
     }
 }

@@ -1,9 +1,10 @@
 //! One event loop with sockets of its own, as the rest of the node sees it: an inbox, and what it has counted.
 //!
-//! A lane is a reactor thread, or an actix worker with attached sockets. Invariant: only the lane itself writes its counters, anybody
-//! reads them.
+//! A lane is a reactor thread, or an actix worker with attached sockets. Invariant: only the lane itself writes its counters, but for the
+//! slowest turn, which a scrape begins anew.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::Counter;
@@ -48,6 +49,8 @@ pub(crate) enum Ended {
 /// What a lane has counted since it started, and what it has now.
 #[derive(Debug)]
 pub(crate) struct LaneStats {
+    /// The number of the lane.
+    pub(crate) lane: usize,
     /// Connections open now.
     pub(crate) connections: Counter,
     /// Channels with subscribers here now.
@@ -69,7 +72,18 @@ pub(crate) struct LaneStats {
     slowest_turn: Counter,
     /// Milliseconds from `start` to the last turn.
     ticked: Counter,
+    /// It has ended because nothing was left for it to do.
+    is_over: AtomicBool,
     start: Instant,
+}
+
+/// Notes the end of a lane when it is dropped.
+pub(crate) struct UntilOver(pub(crate) Arc<LaneStats>);
+
+impl Drop for UntilOver {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Dropped {
@@ -97,6 +111,11 @@ impl Ended {
         "internal",
     ];
 
+    /// The reason as the metric and the log have it.
+    pub(crate) fn label(self) -> &'static str {
+        Self::REASONS[self.index()]
+    }
+
     fn index(self) -> usize {
         match self {
             Self::Closed(Close::Answer { .. }) => 0,
@@ -112,8 +131,9 @@ impl Ended {
 }
 
 impl LaneStats {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(lane: usize) -> Self {
         Self {
+            lane,
             connections: Counter::default(),
             channels: Counter::default(),
             subscriptions: Counter::default(),
@@ -129,6 +149,7 @@ impl LaneStats {
             ended: Default::default(),
             slowest_turn: Counter::default(),
             ticked: Counter::default(),
+            is_over: AtomicBool::new(false),
             start: Instant::now(),
         }
     }
@@ -159,8 +180,11 @@ impl LaneStats {
         }
     }
 
-    /// How long ago the last turn ended.
+    /// How long ago the last turn ended; a lane that is over owes none.
     pub(crate) fn silence(&self) -> Duration {
+        if self.is_over.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
         self.start
             .elapsed()
             .saturating_sub(Duration::from_millis(self.ticked.get()))

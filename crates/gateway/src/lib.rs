@@ -20,7 +20,7 @@ use crate::admission::{Admission, AdmissionLimits};
 use crate::config::Config;
 use crate::connections::LaneSettings;
 use crate::drain::Pace;
-use crate::hub::WindowSettings;
+use crate::hub::{MOST_COLLECTED, WindowSettings};
 use crate::inbox::{InboxLimits, Item};
 use crate::interest::{Interest, Interests};
 use crate::lane::Lane;
@@ -47,6 +47,7 @@ mod hub;
 mod inbox;
 mod interest;
 mod lane;
+mod line;
 mod metrics;
 mod node;
 mod outbound;
@@ -71,6 +72,7 @@ pub struct Gateway {
     node_thread: NodeThread,
     /// Keeps the bare channel subscribed.
     _bare: Option<Interest>,
+    outbound: Arc<Outbound>,
 }
 
 /// Why a node cannot start.
@@ -143,7 +145,9 @@ impl Gateway {
         let (lanes, reactors) = match &sockets {
             Sockets::Reactor => start_reactors(lane_count, lane_settings, &outbound)?,
             Sockets::Attached(_) => (
-                (0..lane_count).map(|_| attached::lane(&lane_settings)).collect(),
+                (0..lane_count)
+                    .map(|number| attached::lane(number, &lane_settings))
+                    .collect(),
                 Vec::new(),
             ),
         };
@@ -151,7 +155,7 @@ impl Gateway {
         let (node_thread, bus) = NodeThread::start(&config)?;
         let interests = Interests::new(Arc::clone(&bus), lane_count);
         let limits = AdmissionLimits {
-            connections: most_connections(config.limits.connections)?,
+            connections: most_connections(config.limits.connections, config.limits.handshakes * lane_count)?,
             connections_per_address: config.limits.connections_per_address,
             handshakes: config.limits.handshakes * lane_count,
             handshakes_per_address: config.limits.handshakes_per_address,
@@ -186,7 +190,7 @@ impl Gateway {
         }
         // Not before: clients and load balancers would be left hanging in the backlog instead of trying another node.
         let public_listener = listen(public_socket, public, backlog)?;
-        let public_server = server::start(&node, outbound, sockets, public_listener, lane_count)?;
+        let public_server = server::start(&node, Arc::clone(&outbound), sockets, public_listener, lane_count)?;
         let public_handle = public_server.handle();
         actix_web::rt::spawn(public_server);
         node.open_door();
@@ -200,6 +204,7 @@ impl Gateway {
             reactors,
             node_thread,
             _bare: bare,
+            outbound,
         })
     }
 
@@ -230,6 +235,7 @@ impl Gateway {
         self.node.is_draining.store(true, Ordering::Release);
         self.node.metrics.draining.set(1);
         let drain = self.node.config.drain.clone();
+        let limit = Instant::now() + drain.delay + drain.window + drain.timeout;
         tracing::info!(connections = self.connections(), delay = ?drain.delay, window = ?drain.window, "draining");
         let orderly = async {
             tokio::time::sleep(drain.delay).await;
@@ -251,12 +257,15 @@ impl Gateway {
             let _ = tokio::time::timeout(drain.window + drain.timeout, gone).await;
             drop(stopped);
         };
-        tokio::select! {
-            () = orderly => {}
-            () = hurry => tracing::warn!("told to hurry"),
-        }
+        let patience = tokio::select! {
+            () = orderly => limit.saturating_duration_since(Instant::now()),
+            () = hurry => {
+                tracing::warn!("told to hurry");
+                Duration::ZERO
+            }
+        };
         let left = self.connections();
-        self.stop().await;
+        self.end(patience).await;
         match left {
             0 => Drained::Completely,
             connections => Drained::Cut { connections },
@@ -265,6 +274,11 @@ impl Gateway {
 
     /// Ends at once, without a word to clients.
     pub async fn stop(self) {
+        self.end(Duration::ZERO).await;
+    }
+
+    /// Ends, once the bus has what the last clients said, or after `patience`.
+    async fn end(self, patience: Duration) {
         self.node.close_door();
         for lane in &self.node.lanes {
             lane.inbox.push(Item::Stop);
@@ -274,6 +288,7 @@ impl Gateway {
         for reactor in self.reactors {
             let _ = reactor.join();
         }
+        let _ = tokio::time::timeout(patience, self.outbound.drained()).await;
         self.node.bus.close().await;
         self.node_thread.stop();
     }
@@ -298,10 +313,13 @@ fn lane_settings(config: &Config, lanes: usize) -> LaneSettings {
             fragments: u32::try_from(limits.fragments).unwrap_or(u32::MAX),
         },
         outbox: limits.outbox,
-        outboxes: limits.outboxes / lanes,
+        // Never less than one outbox.
+        outboxes: (limits.outboxes / lanes).max(limits.outbox),
         inbox: InboxLimits {
             publications: limits.reactor_queue,
             bytes: limits.reactor_queue_bytes,
+            // Half of what an outbox holds: a healthy client of a lane that was late must not overflow.
+            turn_bytes: (limits.outbox / 2).clamp(1, MOST_COLLECTED),
         },
         windows: WindowSettings {
             window: config.delivery.window,
@@ -310,6 +328,7 @@ fn lane_settings(config: &Config, lanes: usize) -> LaneSettings {
         },
         ping_interval: config.ping.interval,
         ping_timeout: config.ping.timeout,
+        drain_timeout: config.drain.timeout,
     }
 }
 
@@ -333,8 +352,8 @@ fn listen(socket: Socket, address: SocketAddr, backlog: u32) -> Result<TcpListen
 }
 
 /// As many connections as are wanted, or as there may be files.
-fn most_connections(wanted: usize) -> io::Result<usize> {
-    let room = files::room_for_connections()?;
+fn most_connections(wanted: usize, handshakes: usize) -> io::Result<usize> {
+    let room = files::room_for_connections(handshakes)?;
     if wanted > room {
         tracing::warn!(
             wanted,

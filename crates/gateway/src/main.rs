@@ -14,17 +14,28 @@ const SAME_SIGNAL: Duration = Duration::from_millis(100);
 fn main() -> ExitCode {
     match Cli::run() {
         Action::Done(code) => code,
-        Action::Serve(config) => actix_web::rt::System::new()
-            .block_on(serve(*config))
-            .unwrap_or_else(|error| {
-                tracing::error!(error = format!("{error:#}"), "cannot go on");
-                ExitCode::FAILURE
-            }),
+        Action::Serve(config) => run(*config),
     }
 }
 
+fn run(config: Config) -> ExitCode {
+    // Until the end of this function: what is said last is written too.
+    let _logging = match logging::start(&config) {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("fanfare: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    actix_web::rt::System::new()
+        .block_on(serve(config))
+        .unwrap_or_else(|error| {
+            tracing::error!(error = format!("{error:#}"), "cannot go on");
+            ExitCode::FAILURE
+        })
+}
+
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
-    let _logging = logging::start(&config)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let gateway = tokio::select! {

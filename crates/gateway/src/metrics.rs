@@ -13,7 +13,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Full};
 use crate::lane::{Dropped, Lane};
 
 /// The metrics that are written where things happen.
@@ -61,6 +61,15 @@ impl Rejected {
             Self::BadRequest => "bad_request",
             Self::Draining => "draining",
             Self::Bus => "bus",
+        }
+    }
+}
+
+impl From<Full> for Rejected {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Node => Self::Capacity,
+            Full::Address => Self::Address,
         }
     }
 }
@@ -130,8 +139,8 @@ impl Metrics {
         build
             .with_label_values(&[
                 env!("CARGO_PKG_VERSION"),
-                option_env!("FANFARE_REVISION").unwrap_or("unknown"),
-                option_env!("FANFARE_RUSTC").unwrap_or("unknown"),
+                env!("FANFARE_REVISION"),
+                env!("FANFARE_RUSTC"),
             ])
             .set(1);
         registry.register(Box::new(published.clone()))?;

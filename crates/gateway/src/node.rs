@@ -105,10 +105,6 @@ impl Node {
         self.next_lane.fetch_add(1, Ordering::Relaxed) % self.lanes.len()
     }
 
-    pub(crate) fn shows_demo(&self) -> bool {
-        self.config.demo.enabled || self.config.dev
-    }
-
     /// Whether new connections are refused, which they are until the bus is heard.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)

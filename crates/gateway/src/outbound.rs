@@ -3,6 +3,8 @@
 //! Bounded, but never at the price of a publication that was already read from a socket: a lane gives a whole batch at a time, is told
 //! when the queue is full, and then stops reading its sockets until it is woken.
 
+use std::time::Duration;
+
 use bus::Outgoing;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -24,6 +26,8 @@ struct Queue {
     bytes: usize,
     /// Some lane found the queue full and waits to be woken.
     is_awaited: bool,
+    /// What was taken is still on its way to the bus.
+    is_in_flight: bool,
 }
 
 impl Outbound {
@@ -64,12 +68,13 @@ impl Outbound {
         }
     }
 
-    /// Waits for at least one publication and takes all; wakes the lanes that waited for room.
+    /// Waits for at least one publication and takes all; wakes the lanes that waited for room. What was taken before is with the bus.
     pub(crate) async fn take(&self, lanes: &[Lane]) -> Vec<Outgoing> {
         loop {
             let (items, is_awaited) = {
                 let mut queue = self.queue.lock();
                 queue.bytes = 0;
+                queue.is_in_flight = !queue.items.is_empty();
                 (std::mem::take(&mut queue.items), std::mem::take(&mut queue.is_awaited))
             };
             if is_awaited {
@@ -80,6 +85,17 @@ impl Outbound {
                 return items;
             }
             self.filled.notified().await;
+        }
+    }
+
+    /// Waits until everything that was given is with the bus.
+    pub(crate) async fn drained(&self) {
+        let is_drained = || {
+            let queue = self.queue.lock();
+            queue.items.is_empty() && !queue.is_in_flight
+        };
+        while !is_drained() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn start(
     let wake = move || waker.wake().expect("an eventfd takes a wake at any time");
     let lane = Lane {
         inbox: Arc::new(Inbox::new(settings.inbox, wake)),
-        stats: Arc::new(LaneStats::new()),
+        stats: Arc::new(LaneStats::new(number)),
         woken: None,
     };
     let reactor = Reactor {
@@ -57,6 +57,7 @@ pub(crate) fn start(
         read_buffer: vec![0; READ_BUFFER].into(),
         is_held: false,
         unread: Vec::new(),
+        has_more: false,
         rest: Rest::new(Instant::now()),
         is_stopped: false,
     };
@@ -82,6 +83,8 @@ struct Reactor {
     is_held: bool,
     /// Sockets that may have more to read.
     unread: Vec<ConnectionId>,
+    /// The inbox has more than one turn should take.
+    has_more: bool,
     rest: Rest,
     is_stopped: bool,
 }
@@ -92,6 +95,8 @@ struct Socket {
     parser: Parser,
     /// It is among the sockets that may have more to read.
     is_unread: bool,
+    /// The kernel has said that it ends, and says no more: it is read until the end is reached.
+    is_ending: bool,
 }
 
 impl Reactor {
@@ -106,7 +111,7 @@ impl Reactor {
             }
             let began = Instant::now();
             self.connections.set_now(began);
-            self.lane.inbox.take(&mut items);
+            self.has_more = self.lane.inbox.take(&mut items);
             let work = items.len() + events.iter().filter(|event| event.token() != WAKE).count();
             for item in items.drain(..) {
                 self.act(item);
@@ -119,8 +124,12 @@ impl Reactor {
                 if event.is_writable() {
                     self.connections.write_on(key);
                 }
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.read(key, event.is_read_closed() || event.is_error());
+                let is_ending = event.is_read_closed() || event.is_error();
+                if let Some(socket) = self.connections.wire(key) {
+                    socket.is_ending |= is_ending;
+                }
+                if event.is_readable() || is_ending {
+                    self.read(key);
                 }
             }
             self.hand_over();
@@ -134,7 +143,9 @@ impl Reactor {
     /// Lets more work come together, if there was much lately and nothing is due.
     fn rest(&mut self, work: usize) {
         let now = Instant::now();
-        let Some(rest) = self.rest.after(work, now) else { return };
+        let Some(rest) = self.rest.after(work, now).filter(|_| !self.has_more) else {
+            return;
+        };
         let due = self
             .connections
             .next_due()
@@ -144,7 +155,7 @@ impl Reactor {
 
     /// How long nothing needs to be done, unless something comes in.
     fn sleep(&mut self) -> Duration {
-        if !self.unread.is_empty() && !self.is_held {
+        if self.has_more || !self.unread.is_empty() && !self.is_held {
             return Duration::ZERO;
         }
         let due = self
@@ -187,6 +198,7 @@ impl Reactor {
             stream,
             parser: Parser::new(Role::Server),
             is_unread: false,
+            is_ending: false,
         };
         let key = self.connections.open(socket, client, admitted, interest, &head);
         if !early.is_empty() {
@@ -194,14 +206,15 @@ impl Reactor {
         }
     }
 
-    /// Reads a socket once. `is_ending`: its end was seen, and no more events will come.
-    fn read(&mut self, key: SocketKey, is_ending: bool) {
+    /// Reads a socket once.
+    fn read(&mut self, key: SocketKey) {
         if self.is_held {
             return self.read_later(key);
         }
         let Some(socket) = self.connections.wire(key) else {
             return;
         };
+        let is_ending = socket.is_ending;
         let mut buffer = std::mem::take(&mut self.read_buffer);
         match socket.read(&mut buffer) {
             Ok(Some(0)) | Err(_) => self.connections.end(key, Ended::Lost),
@@ -239,7 +252,7 @@ impl Reactor {
             if let Some(socket) = self.connections.wire(key) {
                 socket.is_unread = false;
             }
-            self.read(key, false);
+            self.read(key);
         }
     }
 
@@ -255,17 +268,18 @@ impl Reactor {
     fn parse(&mut self, key: SocketKey, mut input: &[u8]) {
         while self.connections.hears(key) {
             let Some(socket) = self.connections.wire(key) else {
-                return;
+                break;
             };
             match socket.parser.next(&mut input, &self.frames) {
                 Ok(Some(frame)) => self.connections.receive(key, frame),
-                Ok(None) => return,
+                Ok(None) => break,
                 Err(error) => self.connections.fail(key, error),
             }
             if self.connections.outgoing.len() >= BATCH {
                 self.hand_over();
             }
         }
+        self.connections.answered(key);
     }
 
     /// Gives the node what was read.
@@ -352,6 +366,7 @@ mod tests {
         inbox: InboxLimits {
             publications: 100,
             bytes: 1 << 20,
+            turn_bytes: 1 << 20,
         },
         windows: WindowSettings {
             window: Duration::ZERO,
@@ -360,6 +375,7 @@ mod tests {
         },
         ping_interval: Duration::from_secs(30),
         ping_timeout: Duration::from_secs(30),
+        drain_timeout: Duration::from_secs(10),
     };
 
     /// A client of `lane`, by its own end of the connection.

@@ -2,21 +2,20 @@
 
 use std::future::ready;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::error::DispatchError;
 use actix_http::ws::handshake_response;
-use actix_http::{Extensions, HttpServiceBuilder, KeepAlive, Protocol, Request, Response, h1};
+use actix_http::{HttpServiceBuilder, KeepAlive, Protocol, Request, Response, h1};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, Server, ServerBuilder};
-use actix_service::{Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
-use actix_tls::accept::TlsError;
-use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_service::{Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_factory, fn_service, map_config};
+use actix_tls::accept::max_concurrent_tls_connect;
+use actix_tls::accept::rustls_0_23::Acceptor;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderValue};
@@ -27,9 +26,10 @@ use rustls::ServerConfig;
 use socket2::SockRef;
 
 use crate::admission::Handshake;
-use crate::attached::{self, Line, OverTcp, Worker};
+use crate::attached::{self, Worker};
 use crate::config::{Listener, Transport};
 use crate::door::{Refusal, check_handshake, knock};
+use crate::line::{Line, OverTcp};
 use crate::metrics::Rejected;
 use crate::node::Node;
 use crate::outbound::Outbound;
@@ -55,9 +55,6 @@ impl Sockets {
         })
     }
 }
-
-/// Finds the TCP connection below a new one, and leaves with it what its requests will need.
-type TcpBelow<T> = for<'a> fn(&'a T, &mut Extensions) -> &'a TcpStream;
 
 /// Starts the public listener on `listener`, with `workers` threads.
 pub(crate) fn start(
@@ -96,7 +93,7 @@ fn listen_for_reactors(builder: ServerBuilder, node: &Arc<Node>, socket: TcpList
             async move {
                 let app = routes(&node, None).new_service(()).await.map(Rc::new)?;
                 Ok::<_, ()>(fn_service(
-                    move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
+                    move |(request, framed): (Request, Framed<Line<TcpStream>, h1::Codec>)| {
                         let (node, app) = (Arc::clone(&node), Rc::clone(&app));
                         async move {
                             upgrade(&node, &*app, request, framed).await;
@@ -106,11 +103,10 @@ fn listen_for_reactors(builder: ServerBuilder, node: &Arc<Node>, socket: TcpList
                 ))
             }
         });
-        let service = http(&node, &signal, |io: &TcpStream, _| io)
+        let service = http(&node, &signal)
             .upgrade(hook)
-            .finish(answering(routes(&node, None)))
-            .tcp();
-        accepting(&node, service)
+            .finish(answering(routes(&node, None)));
+        accept(&node).and_then(plain()).and_then(service.map_err(drop))
     })
 }
 
@@ -137,91 +133,89 @@ fn listen_attached(
     match tls {
         None => builder.listen("public", socket, move || {
             let routes = answering(routes(&node, Some(worker(&node))));
-            let service = http(&node, &signal, keep_end).finish(routes);
-            let line = fn_service(|io: TcpStream| ready(Ok::<_, DispatchError>(http_line(io))));
-            accepting(&node, line.and_then(service))
+            let service = http(&node, &signal).finish(routes);
+            accept(&node).and_then(plain()).and_then(service.map_err(drop))
         }),
-        Some(tls) => builder.listen("public", socket, move || {
-            let routes = answering(routes(&node, Some(worker(&node))));
-            let service = http(&node, &signal, keep_end).finish(routes);
-            let line = Acceptor::new(ServerConfig::clone(&tls))
-                .map_err(TlsError::into_service_error)
-                .map(http_line::<TlsStream<TcpStream>>);
-            accepting(&node, line.and_then(service.map_err(TlsError::Service)))
-        }),
+        Some(tls) => {
+            let limits = &node.config.limits;
+            max_concurrent_tls_connect(limits.handshakes);
+            let timeout = limits.handshake_timeout;
+            builder.listen("public", socket, move || {
+                let routes = answering(routes(&node, Some(worker(&node))));
+                let service = http(&node, &signal).finish(routes);
+                let mut acceptor = Acceptor::new(ServerConfig::clone(&tls));
+                acceptor.set_handshake_timeout(timeout);
+                let tls = apply_fn_factory(acceptor.map_err(drop), |(io, handshake), acceptor| {
+                    let tls = Service::<TcpStream>::call(acceptor, io);
+                    async { Ok::<_, ()>(for_http(tls.await?, handshake)) }
+                });
+                accept(&node).and_then(tls).and_then(service.map_err(drop))
+            })
+        }
     }
 }
 
-/// What the HTTP service wants of a connection that stays with it.
-fn http_line<T: OverTcp>(io: T) -> (Line<T>, Protocol, Option<SocketAddr>) {
-    // Fails only if the connection is gone already.
-    let _ = io.tcp().set_nodelay(true);
-    let peer = io.tcp().peer_addr().ok();
-    (Line::new(io), Protocol::Http1, peer)
+/// Takes new connections: each has a place among the unfinished handshakes until its pass, or its end. Without one it is dropped.
+fn accept(
+    node: &Arc<Node>,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (TcpStream, Handshake), Error = (), InitError = ()> + use<>
+{
+    let node = Arc::clone(node);
+    fn_service(move |io: TcpStream| {
+        node.accept_pulse.beat();
+        let peer = io
+            .peer_addr()
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let begun = node.admission.begin_handshake(peer.to_canonical());
+        if let Err(full) = begun {
+            node.metrics.reject(full.into());
+        }
+        // Both fail only if the connection is gone already. The kernel would take megabytes for a client that does not read.
+        let _ = io.set_nodelay(true);
+        let _ = SockRef::from(&io).set_send_buffer_size(node.config.limits.write_buffer);
+        ready(begun.map(|handshake| (io, handshake)).map_err(drop))
+    })
 }
 
-/// Lets whoever serves a socket end its line.
-fn keep_end<'a, T: OverTcp>(line: &'a Line<T>, extensions: &mut Extensions) -> &'a TcpStream {
-    extensions.insert(line.end());
-    line.tcp()
+/// What a connection without TLS becomes.
+fn plain()
+-> impl ServiceFactory<(TcpStream, Handshake), Config = (), Response = ForHttp<TcpStream>, Error = (), InitError = ()> {
+    fn_service(|(io, handshake)| ready(Ok(for_http(io, handshake))))
+}
+
+/// What the HTTP service wants of a connection.
+type ForHttp<T> = (Line<T>, Protocol, Option<SocketAddr>);
+
+fn for_http<T: OverTcp>(io: T, handshake: Handshake) -> ForHttp<T> {
+    let peer = io.tcp().peer_addr().ok();
+    (Line::new(io, handshake), Protocol::Http1, peer)
 }
 
 /// What the settings say about HTTP, for a listener of any kind.
-fn http<T, S>(node: &Arc<Node>, stop: &GracefulShutdownSignal, tcp: TcpBelow<T>) -> HttpServiceBuilder<T, S>
+fn http<T, S>(node: &Arc<Node>, stop: &GracefulShutdownSignal) -> HttpServiceBuilder<Line<T>, S>
 where
     S: ServiceFactory<Request, Config = ()>,
     S::Error: Into<Response<BoxBody>> + 'static,
     S::InitError: std::fmt::Debug,
     <S::Service as Service<Request>>::Future: 'static,
-    T: 'static,
+    T: OverTcp,
 {
-    let (node, stop) = (Arc::clone(node), stop.clone());
+    let stop = stop.clone();
     HttpServiceBuilder::default()
         .keep_alive(KeepAlive::Timeout(Duration::from_secs(5)))
         .client_request_timeout(node.config.limits.handshake_timeout)
         .client_disconnect_timeout(Duration::from_secs(1))
-        .tcp_nodelay(true)
         // A body is polled only when what it gave before is with the kernel: that makes its outbox exact.
         .h1_write_buffer_size(1)
         .graceful_shutdown_signal(move || {
             let stop = stop.clone();
             async move { stop.notified().await }
         })
-        .on_connect_ext(move |io, extensions| begin_handshake(&node, tcp(io, extensions), extensions))
-}
-
-/// The same service, showing that connections are accepted.
-fn accepting<F>(
-    node: &Arc<Node>,
-    service: F,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = F::Error, InitError = ()> + use<F>
-where
-    F: ServiceFactory<TcpStream, Config = (), Response = (), InitError = ()>,
-{
-    let node = Arc::clone(node);
-    let accept = move |io: TcpStream| {
-        node.accept_pulse.beat();
-        ready(Ok::<_, F::Error>(io))
-    };
-    fn_service(accept).and_then(service)
-}
-
-/// A new connection: it has a place among the unfinished handshakes until its pass, or its end.
-fn begin_handshake(node: &Node, io: &TcpStream, extensions: &mut Extensions) {
-    let peer = io
-        .peer_addr()
-        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    match node.admission.begin_handshake(peer) {
-        Some(handshake) => {
-            // The kernel would take megabytes for a client that does not read, before anybody learned of it.
-            let _ = SockRef::from(io).set_send_buffer_size(node.config.limits.write_buffer);
-            extensions.insert(handshake);
-        }
-        None => {
-            node.metrics.reject(Rejected::Address);
-            let _ = SockRef::from(io).shutdown(Shutdown::Both);
-        }
-    }
+        .on_connect_ext(|line: &Line<T>, extensions| {
+            // Lets whoever serves a socket end its line.
+            extensions.insert(line.end());
+            line.take_handshake().map(|handshake| extensions.insert(handshake));
+        })
 }
 
 /// Every route of the public listener. `worker`: whose sockets stay where they are.
@@ -256,7 +250,7 @@ where
 async fn bare(request: HttpRequest, node: web::Data<Node>, payload: web::Payload) -> Result<HttpResponse, Error> {
     if !request.headers().contains_key(header::UPGRADE)
         && request.method() == Method::GET
-        && node.shows_demo()
+        && node.config.demo.enabled
         && accepts_html(&request)
     {
         return Ok(demo::page(&node.name));
@@ -265,7 +259,7 @@ async fn bare(request: HttpRequest, node: web::Data<Node>, payload: web::Payload
         return Err(Refusal::UnknownChannel.into());
     };
     let mut response = connect(&request, &node, channel.as_str(), payload).await?;
-    if node.shows_demo()
+    if node.config.demo.enabled
         && let Some(cookie) = demo::serving_node_cookie(request.query_string(), &node.name)
         && let Ok(cookie) = HeaderValue::from_str(&cookie)
     {

@@ -23,6 +23,7 @@ use crate::client::Client;
 use crate::door::Pass;
 use crate::inbox::Item;
 use crate::interest::Interest;
+use crate::line::Line;
 use crate::node::Node;
 
 /// How long the client of a refused request may take to read the answer.
@@ -44,7 +45,7 @@ pub(crate) struct Handover {
 pub(crate) struct CanBeHandedOver;
 
 /// Handles one request for an upgrade, and the connection it came on.
-pub(crate) async fn upgrade<S, B>(node: &Node, app: &S, request: Request, framed: Framed<TcpStream, h1::Codec>)
+pub(crate) async fn upgrade<S, B>(node: &Node, app: &S, request: Request, framed: Framed<Line<TcpStream>, h1::Codec>)
 where
     S: Service<Request, Response = ServiceResponse<B>, Error = actix_web::Error>,
     B: MessageBody + 'static,
@@ -68,14 +69,14 @@ fn hand_over(
     node: &Node,
     pass: Pass,
     response: Response<BoxBody>,
-    framed: Framed<TcpStream, h1::Codec>,
+    framed: Framed<Line<TcpStream>, h1::Codec>,
 ) -> io::Result<()> {
     let mut parts = framed.into_parts();
     let mut head = BytesMut::new();
     parts
         .codec
         .encode(h1::Message::Item((response.drop_body(), BodySize::None)), &mut head)?;
-    let stream = parts.io.into_std()?;
+    let stream = parts.io.into_inner().into_std()?;
     let Pass {
         lane,
         client,
@@ -96,7 +97,7 @@ fn hand_over(
 }
 
 /// Writes the answer, and reads what the client still sends for a moment: a reset could overtake the answer.
-async fn refuse(response: Response<BoxBody>, framed: Framed<TcpStream, h1::Codec>) -> io::Result<()> {
+async fn refuse(response: Response<BoxBody>, framed: Framed<Line<TcpStream>, h1::Codec>) -> io::Result<()> {
     let (mut head, body) = response.into_parts();
     head.head_mut().set_connection_type(ConnectionType::Close);
     let body = body_bytes(body).await;

@@ -149,6 +149,14 @@ impl<W: Wire> Connection<W> {
         taken
     }
 
+    /// What the client says still counts: it is open, or leaves in a drain and has not answered, so that it did not know yet.
+    pub(super) fn is_heard(&self) -> bool {
+        match self.state {
+            State::Open => true,
+            State::Closing(closing) => closing.why == Ended::Closed(Close::Shutdown) && !closing.is_answered,
+        }
+    }
+
     /// Bytes that wait in the outbox.
     pub(super) fn waiting(&self) -> usize {
         self.outbox.as_ref().map_or(0, |outbox| outbox.bytes())

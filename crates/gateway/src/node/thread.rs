@@ -45,9 +45,11 @@ impl NodeThread {
             .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new()
-            .name("node".into())
-            .spawn(move || drop(runtime.block_on(stopped)))?;
+        let thread = std::thread::Builder::new().name("node".into()).spawn(move || {
+            let _ = runtime.block_on(stopped);
+            // A name that is being resolved would hold it up for as long as the resolver likes.
+            runtime.shutdown_background();
+        })?;
         let (bus, events) = {
             let _inside = handle.enter();
             start_bus(config)?

@@ -257,7 +257,11 @@ impl Drop for Running {
 /// The first lines of the log, until clients are accepted.
 #[track_caller]
 fn start(arguments: &[&str]) -> (Running, Vec<String>) {
-    let mut command = fanfare(arguments);
+    start_command(fanfare(arguments))
+}
+
+#[track_caller]
+fn start_command(mut command: Command) -> (Running, Vec<String>) {
     let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
     let (lines, deadline) = (
         BufReader::new(child.stdout.take().expect("piped")).lines(),
@@ -315,6 +319,44 @@ fn development_mode_is_loud_and_text_is_for_people() {
         log.iter()
             .any(|line| line.contains("WARN") && line.contains("DEVELOPMENT MODE")),
         "{log:#?}"
+    );
+}
+
+#[test]
+fn development_mode_gives_way_to_what_is_set() {
+    let mut command = fanfare(&["--dev", "--port", "0"]);
+    command
+        .env("FANFARE__DEMO__ENABLED", "false")
+        .env("FANFARE__LISTENER__ALLOWED_ORIGINS", "https://a.example");
+    let (_running, log) = start_command(command);
+    let address = log.iter().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        line["public"]
+            .as_str()
+            .map(|address| address.replace("0.0.0.0", "127.0.0.1"))
+    });
+    let address = address.expect("an address").parse().expect("an address");
+    let page = crate::support::ask(address, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n");
+    assert_eq!(page.status, 426);
+    for (origin, status) in [("https://a.example", 101), ("https://b.example", 403)] {
+        let answer = crate::support::ask(address, crate::support::upgrade("/", &[("Origin", origin)]));
+        assert_eq!(answer.status, status, "{origin}");
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_told() {
+    let taken = TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let mut command = fanfare(&["--port", &port]);
+    command.env("FANFARE__ADMIN__ADDRESS", "127.0.0.1:0");
+    let (code, log, _) = run(&mut command);
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().expect("a log")).expect("JSON");
+    assert_eq!((code, &last["level"]), (1, &"error".into()), "{log}");
+    let told = format!("cannot listen on 0.0.0.0:{port}");
+    assert!(
+        last["error"].as_str().is_some_and(|error| error.contains(&told)),
+        "{log}"
     );
 }
 

@@ -29,6 +29,8 @@ on_both_transports! {
     a_handshake_under_way_is_not_forgotten
     a_client_that_says_nothing_holds_nobody_up
     a_second_signal_is_heard
+    it_is_alive_until_the_end
+    what_clients_say_meanwhile_is_published
 }
 
 fn with_drain(mut config: Config, delay: Duration, window: Duration, timeout: Duration) -> Config {
@@ -246,6 +248,46 @@ fn a_handshake_under_way_is_not_forgotten(transport: Transport) {
     }
     assert_eq!(drain.wait(), Drained::Completely);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// Lanes without a client have nothing to do any more, which must not look like death.
+fn it_is_alive_until_the_end(transport: Transport) {
+    let window = Duration::from_secs(14);
+    let server = Server::start(with_drain(config(transport), Duration::ZERO, window, Duration::ZERO));
+    let mut last = server.client();
+    let drain = server.drain();
+    let began = Instant::now();
+    // Silence counts as death after 5 s. The one client is closed in the middle of the window.
+    while began.elapsed() < Duration::from_millis(6500) {
+        assert_eq!(
+            get(server.admin(), "/livez").map(|(status, _)| status),
+            Some(200),
+            "after {:?}",
+            began.elapsed()
+        );
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(last.close().0, Some(1001));
+    last.write(client::close(Some((1001, "")), MASK));
+    assert_eq!(drain.wait(), Drained::Completely);
+}
+
+/// Between our Close and the client's there is time in which the client does not know yet.
+fn what_clients_say_meanwhile_is_published(transport: Transport) {
+    let redis = Redis::start();
+    let leaving = with_drain(config_on(&redis, transport), Duration::ZERO, Duration::ZERO, PATIENCE);
+    let (leaving, staying) = (Server::start(leaving), Server::start(config_on(&redis, transport)));
+    let (mut one, mut other) = (leaving.client(), staying.client());
+    let drain = leaving.drain();
+    assert_eq!(one.close().0, Some(1001));
+    for number in 0..100 {
+        one.send(number.to_string());
+    }
+    one.write(client::close(Some((1001, "")), MASK));
+    assert_eq!(drain.wait(), Drained::Completely);
+    for number in 0..100 {
+        other.expect(&number.to_string());
+    }
 }
 
 fn a_client_that_says_nothing_holds_nobody_up(transport: Transport) {

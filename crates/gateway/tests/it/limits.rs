@@ -33,6 +33,26 @@ on_both_transports! {
     silence_is_ended
     a_peer_that_answers_stays
     a_trickle_is_ended
+    a_client_that_says_much_and_leaves_is_gone
+}
+
+/// Its end comes with more before it than one read takes.
+fn a_client_that_says_much_and_leaves_is_gone(transport: Transport) {
+    let server = server(transport, |_| {});
+    let much = client::text(&[b'x'; 20_000], MASK).repeat(8);
+    let mut gone: Vec<_> = (0..20).map(|_| server.client()).collect();
+    // The kernel learns to keep more than a read takes.
+    gone.iter_mut().for_each(|socket| socket.write(much.repeat(10)));
+    server.wait_for_metric("fanfare_messages_received_total", 1600.0);
+    // So that all of it is there, and the end too, when they look.
+    (0..2).for_each(|lane| server.pause_lane(lane, Duration::from_millis(300)));
+    for socket in &mut gone {
+        socket.write(&much);
+        socket.finish();
+    }
+    gone.iter_mut().for_each(|socket| socket.expect_end(SOON));
+    server.wait_for_connections(0);
+    assert_eq!(server.metric("fanfare_messages_received_total"), 1760.0);
 }
 
 fn server(transport: Transport, change: impl FnOnce(&mut Config)) -> Server {

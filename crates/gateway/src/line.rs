@@ -1,7 +1,8 @@
-//! A socket of actix-web that its lane can end, although only actix-web's own task ever touches it.
+//! A socket while it is actix-web's: with its place among the unfinished handshakes, and with an end that others can put to it.
 //!
-//! actix-web leaves a socket alone as long as its client takes nothing, and sends its own end a second late. Knows nothing of frames.
-//! Invariant: once a line is cut, every use of it fails, and the task that owns it is woken to find out.
+//! actix-web leaves a socket alone as long as its client takes nothing, and sends its own end a second late; a lane whose socket stays
+//! attached needs both at once. Knows nothing of frames. Invariant: once a line is cut, every use of it fails, and the task that owns it is
+//! woken to find out.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -14,6 +15,8 @@ use actix_rt::net::TcpStream;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::admission::Handshake;
 
 /// Something that runs over TCP.
 pub(crate) trait OverTcp: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -36,6 +39,7 @@ impl OverTcp for TlsStream<TcpStream> {
 pub(crate) struct Line<T> {
     io: T,
     end: End,
+    handshake: Cell<Option<Handshake>>,
 }
 
 /// The end that a lane has in mind for its line.
@@ -61,14 +65,14 @@ enum State {
 
 impl End {
     /// Everything is written: tells the client so, while what it still sends is read.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if self.0.state.get() == State::Open {
             self.set(State::Finished);
         }
     }
 
     /// Gives the connection up, with all that is written and not taken.
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.set(State::Cut);
     }
 
@@ -81,11 +85,22 @@ impl End {
 }
 
 impl<T: OverTcp> Line<T> {
-    pub(crate) fn new(io: T) -> Self {
+    pub(crate) fn new(io: T, handshake: Handshake) -> Self {
         Self {
             io,
             end: End::default(),
+            handshake: Cell::new(Some(handshake)),
         }
+    }
+
+    /// The socket alone.
+    pub(crate) fn into_inner(self) -> T {
+        self.io
+    }
+
+    /// The place among the unfinished handshakes, for whoever finishes it.
+    pub(crate) fn take_handshake(&self) -> Option<Handshake> {
+        self.handshake.take()
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {
