@@ -21,6 +21,8 @@ use crate::interest::Interest;
 use crate::lane::{Dropped, Ended, LaneStats};
 
 mod connection;
+#[cfg(test)]
+mod tests;
 mod wheel;
 
 pub(crate) use connection::Wire;
