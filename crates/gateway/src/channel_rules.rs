@@ -63,7 +63,7 @@ pub struct ChannelRules {
     open: Option<ChannelRule>,
 }
 
-/// Channels that begin like this are private in every dialect; a client without a token never gets in.
+/// Channels that begin like this are private in every dialect; a client without a token gets in only in development mode.
 const PRIVATE: [&str; 3] = ["private-", "presence-", "$"];
 
 impl ChannelRules {

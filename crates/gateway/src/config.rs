@@ -158,7 +158,7 @@ section! {
         /// Most messages that wait between Redis and the sockets.
         queue: usize as Number = 16_384;
         /// Most bytes that wait between Redis and the sockets.
-        queue_bytes: usize as Size = 16 * MIB;
+        queue_bytes: usize as Size = 8 * MIB;
     }
 }
 
@@ -216,11 +216,11 @@ section! {
         /// Most items that wait for one reactor.
         reactor_queue: usize as Number = 16_384;
         /// Most bytes that wait for one reactor.
-        reactor_queue_bytes: usize as Size = 16 * MIB;
+        reactor_queue_bytes: usize as Size = 8 * MIB;
         /// Most publications that wait for Redis.
         publish_queue: usize as Number = 8192;
         /// Most bytes of publications that wait for Redis.
-        publish_queue_bytes: usize as Size = 16 * MIB;
+        publish_queue_bytes: usize as Size = 8 * MIB;
         /// Bytes that the kernel keeps for one slow client (SO_SNDBUF).
         write_buffer: usize as Size = 64 * KIB;
     }

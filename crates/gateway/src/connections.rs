@@ -89,6 +89,8 @@ struct Table<W> {
     least: usize,
     waiting: usize,
     sent_bytes: u64,
+    /// Frames that were dropped because outboxes were full.
+    dropped: u64,
     /// Connections that were found broken or too slow; they leave the hub when what is under way is done.
     doomed: Vec<ConnectionId>,
 }
@@ -109,7 +111,11 @@ impl<W: Wire> Table<W> {
         self.waiting = self.waiting + connection.waiting() - before;
         match sent {
             Sent::Taken => self.sent_bytes += frames.len() as u64,
-            Sent::Overflow | Sent::Broken => self.doomed.push(ConnectionId { key, generation }),
+            Sent::Overflow { dropped } => {
+                self.dropped += dropped;
+                self.doomed.push(ConnectionId { key, generation });
+            }
+            Sent::Broken => self.doomed.push(ConnectionId { key, generation }),
             Sent::Refused => {}
         }
     }
@@ -136,6 +142,7 @@ impl<W: Wire> Connections<W> {
                 least: settings.inbox.turn_bytes,
                 waiting: 0,
                 sent_bytes: 0,
+                dropped: 0,
                 doomed: Vec::new(),
             },
             settings,
@@ -245,7 +252,7 @@ impl<W: Wire> Connections<W> {
                 match connection.client.receive(message, self.now) {
                     Action::Publish(outgoing) => self.outgoing.push(outgoing),
                     Action::Reply(frames) => self.table.send(key, &frames),
-                    Action::Drop(reason) => self.stats.drop_one(reason),
+                    Action::Drop(reason) => self.stats.drop_some(reason, 1),
                     Action::Close(close) => self.close(key, close),
                 }
             }
@@ -435,12 +442,13 @@ impl<W: Wire> Connections<W> {
 
     /// Connections that a delivery found too slow are out of the hub and get their Close; broken ones end.
     fn remove_doomed(&mut self) {
+        let dropped = std::mem::take(&mut self.table.dropped);
+        self.stats.drop_some(Dropped::SlowConsumer, dropped);
         while let Some(id) = self.table.doomed.pop() {
             let Some(key) = self.find(id) else { continue };
             match self.table.slab[key].state {
                 State::Open => self.end(key, Ended::Lost),
                 State::Closing(_) => {
-                    self.stats.drop_one(Dropped::SlowConsumer);
                     self.leave(key);
                     self.watch(key);
                 }

@@ -89,8 +89,8 @@ impl Interests {
         }
     }
 
-    /// For asking who hears several publications under one lock.
-    pub(crate) fn audience(&self) -> Listening<'_> {
+    /// For asking which lanes hear a publication.
+    pub(crate) fn listening(&self) -> Listening<'_> {
         Listening(self.table.lock())
     }
 

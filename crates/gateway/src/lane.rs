@@ -154,8 +154,8 @@ impl LaneStats {
         }
     }
 
-    pub(crate) fn drop_one(&self, reason: Dropped) {
-        self.dropped[reason as usize].add(1);
+    pub(crate) fn drop_some(&self, reason: Dropped, count: u64) {
+        self.dropped[reason as usize].add(count);
     }
 
     pub(crate) fn dropped(&self, reason: Dropped) -> u64 {

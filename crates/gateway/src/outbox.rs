@@ -45,14 +45,14 @@ impl Outbox {
         self.pieces.push_back(piece);
     }
 
-    /// Drops everything but the rest of a frame that is partly written, and ends with `last`. Returns how many bytes were dropped.
-    pub(crate) fn cut_short(&mut self, last: Bytes) -> usize {
-        let before = self.bytes;
-        let partial = self.pieces.pop_front().filter(|_| self.written > 0);
-        self.pieces.clear();
+    /// Drops everything but the rest of a frame that is partly written, and ends with `last`. Returns how many frames were dropped.
+    pub(crate) fn cut_short(&mut self, last: Bytes) -> u64 {
+        let partial = (self.written > 0).then(|| self.pieces.pop_front()).flatten();
+        let mut dropped = self.pieces.drain(..).map(|piece| frames_in(&piece)).sum();
         self.bytes = 0;
         if let Some(piece) = partial {
             let end = frame::boundary(&piece, self.written);
+            dropped += frames_in(&piece[end..]);
             self.bytes = end - self.written;
             if self.bytes > 0 {
                 self.pieces.push_back(piece.slice(..end));
@@ -61,10 +61,9 @@ impl Outbox {
         if self.pieces.is_empty() {
             self.written = 0;
         }
-        let kept = self.bytes;
         self.bytes += last.len();
         self.pieces.push_back(last);
-        before - kept
+        dropped
     }
 
     /// Writes as much as `to` takes. Returns the bytes written; an empty outbox afterwards means that all of it was.
@@ -123,6 +122,16 @@ impl Outbox {
     }
 }
 
+/// How many frames `frames` are.
+pub(crate) fn frames_in(mut frames: &[u8]) -> u64 {
+    let mut count = 0;
+    while !frames.is_empty() {
+        frames = &frames[frame::boundary(frames, 1)..];
+        count += 1;
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,11 +183,12 @@ mod tests {
 
     #[track_caller]
     fn check_cut(written: usize, expected: &[&str]) {
+        let dropped = 4 - expected.len() as u64;
         let mut outbox = Outbox::default();
         let piece = frames(&["one", "two"]);
         outbox.push(piece.clone(), written);
         outbox.push(frames(&["three"]), 0);
-        outbox.cut_short(frames(&["end"]));
+        assert_eq!(outbox.cut_short(frames(&["end"])), dropped);
         let mut pipe = Pipe {
             taken: piece[..written].to_vec(),
             at_once: 100,

@@ -52,7 +52,7 @@ pub(crate) async fn deliver(
 fn sort(incoming: Incoming, interests: &Interests, by_lane: &mut [Vec<Arc<Publication>>]) {
     let Incoming { channel, data, .. } = incoming;
     let publication = Arc::new(Publication::new(channel, data));
-    for lane in interests.audience().lanes(&publication.channel) {
+    for lane in interests.listening().lanes(&publication.channel) {
         by_lane[lane].push(Arc::clone(&publication));
     }
 }

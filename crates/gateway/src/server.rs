@@ -349,6 +349,9 @@ async fn limit_head(
         .sum::<usize>()
         + uri;
     if head > limit {
+        if let Some(node) = request.app_data::<web::Data<Node>>() {
+            node.metrics.reject(Rejected::BadRequest);
+        }
         let answer = HttpResponse::build(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
             .force_close()
             .finish();

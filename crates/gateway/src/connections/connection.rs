@@ -13,7 +13,7 @@ use crate::admission::Admitted;
 use crate::client::Client;
 use crate::hub::Membership;
 use crate::lane::Ended;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, frames_in};
 
 /// The way out of one connection. Writing takes what it can now; `WouldBlock` leaves the rest to the outbox.
 pub(crate) trait Wire: Write {
@@ -62,8 +62,8 @@ pub(super) struct Closing {
 pub(super) enum Sent {
     /// It is with the kernel, or waits in the outbox.
     Taken,
-    /// The outbox is full; the connection is closing now.
-    Overflow,
+    /// The outbox is full; the connection is closing now, and so many frames were dropped.
+    Overflow { dropped: u64 },
     /// The connection is gone.
     Broken,
     /// Nothing more goes to this connection.
@@ -95,17 +95,17 @@ impl<W: Wire> Connection<W> {
             return self.write_or_keep(frames);
         };
         if outbox.bytes() + frames.len() > most {
-            self.close(Close::SlowConsumer);
-            return Sent::Overflow;
+            let dropped = self.close(Close::SlowConsumer) + frames_in(frames);
+            return Sent::Overflow { dropped };
         }
         outbox.push(frames.clone(), 0);
         Sent::Taken
     }
 
-    /// Begins to close: what waits is written first, unless it is too much, and then a Close.
-    pub(super) fn close(&mut self, close: Close) {
+    /// Begins to close: what waits is written first, unless it is too much, and then a Close. Returns how many frames were dropped.
+    pub(super) fn close(&mut self, close: Close) -> u64 {
         if self.state != State::Open {
-            return;
+            return 0;
         }
         self.state = State::Closing(Closing {
             why: Ended::Closed(close),
@@ -117,13 +117,14 @@ impl<W: Wire> Connection<W> {
         });
         let last = self.client.encoding().encode(&Event::Closing(close));
         match &mut self.outbox {
-            Some(outbox) if close == Close::SlowConsumer => drop(outbox.cut_short(last)),
+            Some(outbox) if close == Close::SlowConsumer => return outbox.cut_short(last),
             Some(outbox) => outbox.push(last, 0),
             None => {
                 // A broken stream is noticed when it is read or flushed.
                 let _ = self.write_or_keep(&last);
             }
         }
+        0
     }
 
     /// Writes on. `Ok(true)`: nothing waits any more.

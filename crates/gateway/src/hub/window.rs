@@ -20,11 +20,7 @@ impl WindowSettings {
     /// The same for a channel whose rule says how long it collects.
     pub(super) fn of(self, window: Option<Duration>) -> Self {
         match window {
-            Some(window) => Self {
-                window,
-                longest: self.longest.max(window),
-                ..self
-            },
+            Some(window) => Self { window, ..self },
             None => self,
         }
     }
@@ -113,11 +109,7 @@ mod tests {
         let of = |window| SETTINGS.of(window);
         assert_eq!(of(None).window, SETTINGS.window);
         assert_eq!(of(Some(Duration::ZERO)).window, Duration::ZERO);
-        let long = of(Some(Duration::from_millis(20)));
-        assert_eq!(
-            (long.window, long.longest),
-            (Duration::from_millis(20), Duration::from_millis(20))
-        );
+        assert_eq!(of(Some(Duration::from_millis(9))).window, Duration::from_millis(9));
     }
 
     #[test]
