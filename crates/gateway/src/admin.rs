@@ -1,4 +1,4 @@
-//! The admin listener: probes and metrics, on a port and threads of their own.
+//! The admin listener: probes and metrics, on a port and threads of their own; and the gate of the API, which opens to the key only.
 //!
 //! Reads what others report and changes nothing. Never reachable through the public port.
 
@@ -9,11 +9,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
-use actix_web::dev::Server;
-use actix_web::http::header;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer, web};
+use subtle::ConstantTimeEq;
 
-use crate::config::RedisHealth;
+use crate::config::{RedisHealth, Secret};
 use crate::node::Node;
 
 /// A loop that has not turned for so long is dead.
@@ -29,6 +32,7 @@ pub(crate) fn start(node: &Arc<Node>, listener: TcpListener) -> io::Result<Serve
             .route("/healthz", web::get().to(livez))
             .route("/readyz", web::get().to(readyz))
             .route("/metrics", web::get().to(metrics))
+            .service(web::scope("/api").wrap(from_fn(demand_key)))
     };
     Ok(HttpServer::new(app)
         .workers(1)
@@ -38,8 +42,12 @@ pub(crate) fn start(node: &Arc<Node>, listener: TcpListener) -> io::Result<Serve
         .run())
 }
 
-/// Whether every loop of the process turns. Never depends on Redis or load.
 async fn livez(node: web::Data<Node>) -> HttpResponse {
+    liveness(&node).answer(true)
+}
+
+/// Whether every loop of the process turns. Never depends on Redis or load.
+pub(crate) fn liveness(node: &Node) -> Report {
     let mut report = Report::default();
     for (number, lane) in node.lanes.iter().enumerate() {
         report.check(format_args!("lane {number}"), lane.stats.silence() < DEAD);
@@ -51,7 +59,7 @@ async fn livez(node: web::Data<Node>) -> HttpResponse {
         format_args!("accept loop"),
         node.is_closed() || is_full || node.accept_pulse.silence() < DEAD,
     );
-    report.answer(true)
+    report
 }
 
 /// Whether new clients should be sent here.
@@ -100,13 +108,35 @@ async fn metrics(node: web::Data<Node>) -> HttpResponse {
     }
 }
 
+/// Lets only those in who know the key, and nobody without one in the settings.
+async fn demand_key(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let key = request
+        .app_data::<web::Data<Node>>()
+        .and_then(|node| node.config.admin.api_key.clone());
+    let headers = request.headers();
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let given = text("X-API-Key").or_else(|| {
+        let (scheme, given) = text("Authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("apikey").then_some(given)
+    });
+    // In constant time: how long it takes tells nothing about how much of it was right.
+    let is_right = |key: &Secret, given: &str| key.expose().as_bytes().ct_eq(given.as_bytes()).into();
+    if key.zip(given).is_some_and(|(key, given)| is_right(&key, given)) {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
+    Ok(request.into_response(HttpResponse::Unauthorized().finish()))
+}
+
 fn up(is_up: bool) -> &'static str {
     if is_up { "up" } else { "down" }
 }
 
 /// The answer to a probe: a line for each check.
 #[derive(Default)]
-struct Report {
+pub(crate) struct Report {
     lines: String,
     is_bad: bool,
 }
@@ -120,6 +150,11 @@ impl Report {
 
     fn tell(&mut self, what: fmt::Arguments<'_>) {
         writeln!(self.lines, "    {what}").expect("a String takes everything");
+    }
+
+    /// Whether every check was passed.
+    pub(crate) fn is_good(&self) -> bool {
+        !self.is_bad
     }
 
     fn answer(self, is_verbose: bool) -> HttpResponse {

@@ -125,6 +125,10 @@ section! {
     pub struct Admin {
         /// Address and port of the admin listener. Without it: 127.0.0.1, 6000 above `listener.port`.
         address: Option<SocketAddr> as Maybe<Parsed> = None;
+        /// Key that the API under `/api` demands, in a header X-API-Key. Without it the API is closed.
+        api_key: Option<Secret> as Maybe<Hidden> = None;
+        /// File to read the key from, instead of `api_key`.
+        api_key_file: Option<PathBuf> as Maybe<FilePath> = None;
     }
 }
 

@@ -33,6 +33,7 @@ pub mod channel_rules;
 pub mod cli;
 pub mod config;
 pub mod logging;
+pub mod systemd;
 
 mod admin;
 mod admission;
@@ -110,6 +111,16 @@ pub enum Drained {
         /// How many.
         connections: usize,
     },
+}
+
+/// Whether a node lives, for whoever watches over it, also while it drains.
+pub struct Liveness(Arc<Node>);
+
+impl Liveness {
+    /// Whether every loop of the node turns; what `/livez` says.
+    pub fn is_alive(&self) -> bool {
+        admin::liveness(&self.0).is_good()
+    }
 }
 
 impl Gateway {
@@ -216,6 +227,11 @@ impl Gateway {
     /// Where probes and metrics are.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// For watching over the node.
+    pub fn liveness(&self) -> Liveness {
+        Liveness(Arc::clone(&self.node))
     }
 
     /// Connections now.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use gateway::cli::{Action, Cli};
 use gateway::config::Config;
-use gateway::{Drained, Gateway, logging};
+use gateway::{Drained, Gateway, logging, systemd};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Two signals within this time are one.
@@ -42,7 +42,9 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         gateway = Gateway::start(config) => gateway?,
         () = stopped(&mut terminate, &mut interrupt) => return Ok(ExitCode::SUCCESS),
     };
+    systemd::ready(gateway.liveness());
     stopped(&mut terminate, &mut interrupt).await;
+    systemd::stopping();
     match gateway.drain(told_again(&mut terminate, &mut interrupt)).await {
         Drained::Completely => tracing::info!("drained"),
         Drained::Cut { connections } => tracing::warn!(connections, "some connections were cut"),

@@ -223,6 +223,10 @@ impl Reading {
         ) {
             self.config.redis.password = Some(password);
         }
+        let admin = self.config.admin.clone();
+        if let Some(key) = self.read_secret("admin.api_key", admin.api_key.as_ref(), admin.api_key_file.as_deref()) {
+            self.config.admin.api_key = Some(key);
+        }
     }
 
     fn read_secret(&mut self, name: &str, given: Option<&Secret>, file: Option<&Path>) -> Option<Secret> {

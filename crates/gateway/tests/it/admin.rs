@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use gateway::config::Transport;
+use gateway::config::{Secret, Transport};
 
 use crate::support::{Redis, Server, ask, config, config_on, get, metric, on_both_transports, upgrade};
 
@@ -11,6 +11,7 @@ on_both_transports! {
     metrics_are_as_prometheus_wants_them
     probes_answer_and_explain
     the_public_port_knows_nothing_of_it
+    the_api_demands_the_key
 }
 
 fn metrics_are_as_prometheus_wants_them(transport: Transport) {
@@ -44,6 +45,27 @@ fn metrics_are_as_prometheus_wants_them(transport: Transport) {
     }
     // Nothing names a channel or a client.
     assert!(!text.contains("chat-channel") && !text.contains("127.0.0.1"), "{text}");
+}
+
+fn the_api_demands_the_key(transport: Transport) {
+    let mut keyed = config(transport);
+    keyed.admin.api_key = Some(Secret::new("k3y"));
+    let (keyed, closed) = (Server::start(keyed), Server::start(config(transport)));
+    let status = |server: &Server, header: &str| {
+        let request = format!("POST /api/info HTTP/1.1\r\nHost: x\r\n{header}Content-Length: 2\r\n\r\n{{}}");
+        ask(server.admin(), request).status
+    };
+    for (header, expected) in [
+        ("", 401),
+        ("X-API-Key: k3\r\n", 401),
+        ("X-API-Key: \r\n", 401),
+        ("Authorization: Bearer k3y\r\n", 401),
+        ("X-API-Key: k3y\r\n", 404),
+        ("Authorization: ApiKey k3y\r\n", 404),
+    ] {
+        assert_eq!(status(&keyed, header), expected, "{header}");
+        assert_eq!(status(&closed, header), 401, "{header}");
+    }
 }
 
 /// The judgement of Prometheus' own tool.

@@ -323,6 +323,35 @@ fn development_mode_is_loud_and_text_is_for_people() {
 }
 
 #[test]
+fn systemd_is_told() {
+    let dir = TempDir::new().expect("a directory");
+    let path = dir.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let mut command = fanfare(&["--port", "0"]);
+    command
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "300000")
+        .env("FANFARE__DRAIN__DELAY", "500ms");
+    let told = || {
+        let mut message = [0; 256];
+        let length = socket.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    let (running, _) = start_command(command);
+    assert_eq!(told(), "READY=1");
+    for _ in 0..3 {
+        assert_eq!(told(), "WATCHDOG=1");
+    }
+    let pid = running.0.id().to_string();
+    assert!(Command::new("kill").arg(pid).status().expect("kill is there").success());
+    let until = std::iter::from_fn(|| Some(told())).find(|told| told != "WATCHDOG=1");
+    assert_eq!(until.as_deref(), Some("STOPPING=1"));
+    // It is still watched over while it drains.
+    assert_eq!(told(), "WATCHDOG=1");
+}
+
+#[test]
 fn development_mode_gives_way_to_what_is_set() {
     let mut command = fanfare(&["--dev", "--port", "0"]);
     command
