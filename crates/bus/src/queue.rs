@@ -25,11 +25,11 @@ pub struct QueueLimits {
 }
 
 impl Default for QueueLimits {
-    /// 65,536 events, 64 MiB.
+    /// 16,384 events, 16 MiB.
     fn default() -> Self {
         Self {
-            messages: 65_536,
-            bytes: 64 * 1024 * 1024,
+            messages: 16_384,
+            bytes: 16 * 1024 * 1024,
         }
     }
 }

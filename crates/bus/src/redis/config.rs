@@ -135,7 +135,7 @@ impl RedisConfig {
             password: None,
             ca_file: None,
             prefix: "fanfare:".to_owned(),
-            pool_size: 8,
+            pool_size: 4,
             connect_timeout: Duration::from_secs(2),
             response_timeout: Duration::from_secs(2),
             canary_interval: Duration::from_secs(2),
