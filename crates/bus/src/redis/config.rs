@@ -22,11 +22,12 @@ use crate::QueueLimits;
 /// How to reach Redis. Start from [`RedisConfig::new`] and change what differs.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// `redis://` or, with TLS, `rediss://`, then `[user[:password]@]host[:port][/database]`. Publications know no databases.
+    /// `redis://` or, with TLS, `rediss://`, then `[user[:password]@]host[:port][/database]`. The database is not
+    /// selected: publications know none.
     pub url: String,
-    /// The ACL user, instead of the one in `url`.
+    /// The ACL user, if `url` has none.
     pub username: Option<String>,
-    /// The password, instead of the one in `url`.
+    /// The password, if `url` has none.
     pub password: Option<String>,
     /// Certificates (PEM) to trust for `rediss://`, instead of those of the system. Read once, at the start.
     pub ca_file: Option<PathBuf>,
@@ -157,11 +158,12 @@ impl RedisConfig {
             .as_str()
             .into_connection_info()
             .map_err(|source| RedisConfigError::Url { source })?;
-        let mut login = info.redis_settings().clone().set_skip_set_lib_name();
-        if let Some(username) = &self.username {
+        // The name of the library would be one more right to ask for, and so would SELECT; publications know no databases.
+        let mut login = info.redis_settings().clone().set_skip_set_lib_name().set_db(0);
+        if let Some(username) = self.username.as_ref().filter(|_| login.username().is_none()) {
             login = login.set_username(username);
         }
-        if let Some(password) = &self.password {
+        if let Some(password) = self.password.as_ref().filter(|_| login.password().is_none()) {
             login = login.set_password(password);
         }
         info = info.set_redis_settings(login.clone());
@@ -363,11 +365,28 @@ mod tests {
             shown.contains("redis://redis.example/1") && !shown.contains("hush") && !shown.contains("ann"),
             "{shown}"
         );
-        let target = config.target().expect("valid");
-        assert_eq!(
-            (target.login.username(), target.login.password()),
-            (Some("hush2"), Some("hush3"))
-        );
+    }
+
+    #[test]
+    fn the_login_of_the_url_wins() {
+        for (url, username, password) in [
+            ("redis://ann:pw1@redis.example/1", "ann", "pw1"),
+            ("redis://ann@redis.example", "ann", "pw2"),
+            ("redis://:pw1@redis.example", "bob", "pw1"),
+            ("redis://redis.example", "bob", "pw2"),
+        ] {
+            let mut config = RedisConfig::new(url);
+            config.username = Some("bob".into());
+            config.password = Some("pw2".into());
+            let Target { login, info, .. } = config.target().expect("valid");
+            for login in [&login, info.redis_settings()] {
+                assert_eq!(
+                    (login.username(), login.password(), login.db()),
+                    (Some(username), Some(password), 0),
+                    "{url}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ async fn a_wrong_password_is_named_and_not_repeated() {
     .await;
     let problem = node.bus.health().problem.expect("there is one");
     assert!(!problem.contains("hush"), "{problem}");
+    config.url = format!("redis://ann@127.0.0.1:{}", redis.port);
     config.password = Some("right".to_owned());
     Node::up(config).await;
 }

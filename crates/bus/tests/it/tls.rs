@@ -62,7 +62,7 @@ async fn tls_and_an_acl_user_with_few_rights() {
         .collect();
     let _: String = redis.ask(&words).await;
 
-    let mut config = RedisConfig::new(format!("rediss://ann:p%40ss@localhost:{tls_port}"));
+    let mut config = RedisConfig::new(format!("rediss://ann:p%40ss@localhost:{tls_port}/1"));
     config.ca_file = Some(path("ca.pem").into());
     let mut node = Node::up(config.clone()).await;
     node.subscribed("a").await;
