@@ -17,7 +17,7 @@ use crate::Incoming;
 use crate::envelope::{Envelope, Kind};
 
 /// What a reply means on a subscribing connection.
-pub(crate) enum Said<'a> {
+pub(crate) enum Heard<'a> {
     /// Somebody published; `None` if it was over the bound and passed over.
     Message { name: &'a [u8], payload: Option<&'a [u8]> },
     /// A subscription was changed.
@@ -28,34 +28,34 @@ pub(crate) enum Said<'a> {
     Refusal(String),
 }
 
-pub(crate) fn read_reply<'a>(reply: &Reply<&'a [u8]>) -> Result<Said<'a>, Trouble> {
+pub(crate) fn read_reply<'a>(reply: &Reply<&'a [u8]>) -> Result<Heard<'a>, Trouble> {
     match reply {
-        Reply::One(Value::Status(b"PONG")) => Ok(Said::Pong),
-        Reply::One(Value::Error(reason)) => Ok(Said::Refusal(words(reason))),
+        Reply::One(Value::Status(b"PONG")) => Ok(Heard::Pong),
+        Reply::One(Value::Error(reason)) => Ok(Heard::Refusal(words(reason))),
         Reply::Many {
             items: [Value::Bulk(b"pong"), ..],
             len: 2,
-        } => Ok(Said::Pong),
+        } => Ok(Heard::Pong),
         Reply::Many {
             items: [Value::Bulk(b"message"), Value::Bulk(name), payload, _],
             len: 3,
         } => match payload {
-            Value::Bulk(payload) => Ok(Said::Message {
+            Value::Bulk(payload) => Ok(Heard::Message {
                 name,
                 payload: Some(payload),
             }),
-            Value::TooLong(_) => Ok(Said::Message { name, payload: None }),
+            Value::TooLong(_) => Ok(Heard::Message { name, payload: None }),
             _ => Err(Trouble::Unexpected),
         },
         Reply::Many {
             items: [Value::Bulk(verb), Value::Bulk(name), Value::Integer(_), _],
             len: 3,
         } => match *verb {
-            b"subscribe" => Ok(Said::Answer {
+            b"subscribe" => Ok(Heard::Answer {
                 verb: Verb::Subscribe,
                 name,
             }),
-            b"unsubscribe" => Ok(Said::Answer {
+            b"unsubscribe" => Ok(Heard::Answer {
                 verb: Verb::Unsubscribe,
                 name,
             }),

@@ -37,15 +37,15 @@ pub(crate) struct Publisher {
     pub(crate) refuses: AtomicBool,
 }
 
-/// The connection of the moment.
+/// What callers publish on: a connection, while there is one.
 #[derive(Default)]
 pub(crate) struct Line {
-    live: Mutex<Live>,
+    current: Mutex<Current>,
     condemned: Notify,
 }
 
 #[derive(Default)]
-struct Live {
+struct Current {
     connection: Option<MultiplexedConnection>,
     /// Tells this connection from its predecessors.
     number: u64,
@@ -57,7 +57,7 @@ impl Publisher {
         let mut backoff = Backoff::new(self.reconnect_max);
         let mut is_told = false;
         loop {
-            let problem = self.live(&mut backoff, &mut is_told).await.to_string();
+            let problem = self.keep_one(&mut backoff, &mut is_told).await.to_string();
             let is_first = self.status.not_publishing(problem.clone());
             // While the link is down as well, its own warning tells of the outage.
             if !is_first && !is_told && self.status.health().link_up {
@@ -74,7 +74,7 @@ impl Publisher {
     }
 
     /// One connection from its opening to its end.
-    async fn live(&self, backoff: &mut Backoff, is_told: &mut bool) -> Trouble {
+    async fn keep_one(&self, backoff: &mut Backoff, is_told: &mut bool) -> Trouble {
         let stream = match self.connector.open().await {
             Ok(stream) => stream,
             Err(trouble) => return trouble,
@@ -204,14 +204,14 @@ impl Publisher {
 
 impl Line {
     fn get(&self) -> (Option<MultiplexedConnection>, u64) {
-        let live = self.lock();
-        (live.connection.clone(), live.number)
+        let current = self.lock();
+        (current.connection.clone(), current.number)
     }
 
     fn set(&self, connection: Option<MultiplexedConnection>) {
-        let mut live = self.lock();
-        live.number += 1;
-        live.connection = connection;
+        let mut current = self.lock();
+        current.number += 1;
+        current.connection = connection;
     }
 
     /// Waits until the connection of the moment is condemned.
@@ -223,14 +223,14 @@ impl Line {
 
     /// The connection `number` is of no use any more, if it is still the one of the moment.
     fn condemn(&self, number: u64) {
-        let mut live = self.lock();
-        if live.number == number && live.connection.take().is_some() {
+        let mut current = self.lock();
+        if current.number == number && current.connection.take().is_some() {
             self.condemned.notify_one();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

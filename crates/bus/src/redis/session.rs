@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::canary::{Act, Canary};
 use super::connect::Stream;
-use super::hearing::{Said, read_reply};
+use super::hearing::{Heard, read_reply};
 use super::link::Link;
 use super::resp::Reader;
 use super::trouble::Trouble;
@@ -199,20 +199,20 @@ impl<'a> Session<'a> {
         let mut wishes = link.wanted.wishes();
         while let Some(reply) = self.replies.next_reply()? {
             match read_reply(&reply)? {
-                Said::Message { name, payload } if name == self.own_name.as_bytes() => {
+                Heard::Message { name, payload } if name == self.own_name.as_bytes() => {
                     if let Some(number) = link.loop_back_number(payload)
                         && let Some(took) = self.canary.echo(number, now)
                     {
                         link.heard(took, wishes.len());
                     }
                 }
-                Said::Message { name, payload } => {
+                Heard::Message { name, payload } => {
                     self.events
                         .extend(link.publication(&wishes, name, payload).map(BusEvent::Publication));
                 }
-                Said::Answer { verb, name } => self.wire.answered(verb, name, &mut wishes, &mut self.events)?,
-                Said::Pong => act = self.canary.pong(now),
-                Said::Refusal(reason) => {
+                Heard::Answer { verb, name } => self.wire.answered(verb, name, &mut wishes, &mut self.events)?,
+                Heard::Pong => act = self.canary.pong(now),
+                Heard::Refusal(reason) => {
                     self.wire.refused(&wishes, &mut self.out)?;
                     link.refused(&self.wire, &reason);
                 }
