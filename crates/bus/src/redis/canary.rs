@@ -4,7 +4,7 @@
 //! ask PING again. Redis keeps the order of what it sends on one connection, so a PONG to that without the loop-back before it proves a
 //! deaf link at once, however far the reading lags; no PONG and no byte until the deadline means a silent one. Without a publication
 //! nothing is proved, and the link stays; but if the first PING was not answered either, it is in doubt, as soon as the deadline of the
-//! round has passed.
+//! round has passed. Two healthy connections to two servers look like a deaf link; what follows from that is the link's business.
 //! A state machine without I/O: it is told what happens and says what to do.
 
 use std::time::Duration;

@@ -72,8 +72,11 @@ impl Link {
         self.status.stats.subscriptions.set(0);
         self.status.lost();
         self.tell(&trouble);
-        if session.canary.has_heard() {
-            backoff.reset();
+        match trouble {
+            _ if session.canary.has_heard() => backoff.reset(),
+            // Both connections may be well and lead to two servers, if Redis moved while the old one lives on.
+            Trouble::Deaf | Trouble::Silent(_) => self.publisher.reconnect(),
+            _ => {}
         }
         session.events.push_back(BusEvent::LinkLost);
         self.queue.push(&mut session.events).await;

@@ -49,6 +49,8 @@ struct Current {
     connection: Option<MultiplexedConnection>,
     /// Tells this connection from its predecessors.
     number: u64,
+    /// Why the connection is condemned, until it is closed.
+    verdict: Option<Trouble>,
 }
 
 impl Publisher {
@@ -99,7 +101,7 @@ impl Publisher {
         self.line.set(Some(connection));
         let trouble = tokio::select! {
             () = &mut driver => Trouble::Closed,
-            () = self.line.until_condemned() => Trouble::NoAnswer(self.patience),
+            verdict = self.line.until_condemned() => verdict,
         };
         self.line.set(None);
         trouble
@@ -121,6 +123,13 @@ impl Publisher {
             Ok(Err(_)) => Ok(()),
             Err(_) => Err(Trouble::NoAnswer(self.patience)),
         }
+    }
+
+    /// Gives the connection up for another, because a link that is new hears nothing of what is published on it: it may lead to a Redis
+    /// that has another name by now, or none.
+    pub(crate) fn reconnect(&self) {
+        let (_, number) = self.line.get();
+        self.line.condemn(number, Trouble::Unheard);
     }
 
     /// Publishes nothing any more; for when the task is gone.
@@ -180,7 +189,7 @@ impl Publisher {
             Ok(Ok(answers)) if answers.len() == count => answers.into_iter().map(|it| self.answer(it)).collect(),
             Ok(Err(error)) if !is_broken(&error) => vec![self.refusal(&error_words(&error)); count],
             _ => {
-                self.line.condemn(number);
+                self.line.condemn(number, Trouble::NoAnswer(self.patience));
                 vec![Err(PublishError::Unknown); count]
             }
         }
@@ -212,19 +221,24 @@ impl Line {
         let mut current = self.lock();
         current.number += 1;
         current.connection = connection;
+        current.verdict = None;
     }
 
-    /// Waits until the connection of the moment is condemned.
-    async fn until_condemned(&self) {
-        while self.lock().connection.is_some() {
+    /// Waits until the current connection is condemned, and says why.
+    async fn until_condemned(&self) -> Trouble {
+        loop {
+            if let Some(verdict) = self.lock().verdict.take() {
+                return verdict;
+            }
             self.condemned.notified().await;
         }
     }
 
-    /// The connection `number` is of no use any more, if it is still the one of the moment.
-    fn condemn(&self, number: u64) {
+    /// The connection `number` is of no use any more, if it is still the current one.
+    fn condemn(&self, number: u64, verdict: Trouble) {
         let mut current = self.lock();
         if current.number == number && current.connection.take().is_some() {
+            current.verdict = Some(verdict);
             self.condemned.notify_one();
         }
     }

@@ -37,6 +37,8 @@ pub(crate) enum Trouble {
     Silent(Duration),
     #[error("the link is deaf: Redis answers on it, but does not deliver")]
     Deaf,
+    #[error("what is published does not come back on a new link")]
+    Unheard,
     #[error("the publishing connection: {}", error_words(.0))]
     Publisher(RedisError),
 }

@@ -227,6 +227,36 @@ async fn moved_behind_its_name() {
 }
 
 #[tokio::test]
+async fn moved_while_the_old_one_lives_on() {
+    let old = Redis::start().await;
+    let new = Redis::start().await;
+    let names = Arc::new(Names::default());
+    names.set(&[old.port]);
+    let config = RedisConfig {
+        resolver: Arc::clone(&names) as _,
+        ..RedisConfig::new("redis://redis.example")
+    };
+    let mut node = Node::up(config).await;
+    two_wishes(&mut node).await;
+    names.set(&[new.port]);
+    let _: i64 = old.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    let from = Instant::now();
+    assert_eq!(node.next().await, BusEvent::LinkLost);
+    node.until(|health| health.link_up && health.publisher_up && health.problem.is_none())
+        .await;
+    assert!(from.elapsed() < NOTICED, "mended after {:?}", from.elapsed());
+    node.publish("a", "1").await;
+    let heard = loop {
+        // The first link to the new one was deaf, because the publisher spoke to the old one.
+        match node.next().await {
+            BusEvent::Publication(heard) => break heard,
+            BusEvent::LinkLost | BusEvent::Subscribed { .. } => {}
+        }
+    };
+    assert_eq!(heard.data, "1");
+}
+
+#[tokio::test]
 async fn started_before_redis() {
     let port = free_port();
     let mut node = Node::start(RedisConfig::new(format!("redis://127.0.0.1:{port}")));
