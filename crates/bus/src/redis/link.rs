@@ -18,7 +18,7 @@ use super::publish::Publisher;
 use super::resp::{Reader, Reply, Value};
 use super::session::Session;
 use super::status::Status;
-use super::trouble::{Trouble, words};
+use super::trouble::{CLIENT, Trouble, is_command_forbidden, words};
 use super::wire::command;
 use super::wishes::{Wanted, Wishes};
 use crate::BusEvent;
@@ -109,15 +109,19 @@ impl Link {
         }
         let name = format!("fanfare-link-{}", self.node);
         command(&mut out, "CLIENT", ["SETNAME", &name].into_iter());
+        command(&mut out, "PING", [].into_iter());
         let own = self.keys.node(self.node);
         command(&mut out, "SUBSCRIBE", [own.as_str()].into_iter());
-        writer.write_all(&out).await?;
-        writer.flush().await?;
+        // A Redis that takes no more clients says so and hangs up, perhaps before anything is written; its words can still be read.
+        let _ = writer.write_all(&out).await;
+        let _ = writer.flush().await;
         if logs_in {
             accepted("the login", next(reader, replies).await?)?;
         }
-        // The name is only a help for whoever looks at Redis, so it may be forbidden.
-        let _ = accepted("the name", next(reader, replies).await?);
+        // The name is only a help for whoever looks at Redis, so it may be forbidden; all else is said to this client, whatever it asks.
+        let named = next(reader, replies).await?;
+        accepted(CLIENT, named.filter(|reason| !is_command_forbidden(reason)))?;
+        accepted("PING", next(reader, replies).await?)?;
         accepted(
             "the subscription of the node's own channel",
             next(reader, replies).await?,

@@ -19,7 +19,7 @@ use super::backoff::Backoff;
 use super::connect::Connector;
 use super::keys::Keys;
 use super::status::Status;
-use super::trouble::{Trouble, error_words, told};
+use super::trouble::{CLIENT, Trouble, error_words, is_command_forbidden, told};
 use crate::envelope::{Envelope, Kind};
 use crate::{Outgoing, PublishError};
 
@@ -111,18 +111,20 @@ impl Publisher {
     async fn name(&self, mut connection: MultiplexedConnection) -> Result<(), Trouble> {
         let mut command = ::redis::cmd("CLIENT");
         command.arg("SETNAME").arg(format!("fanfare-publish-{}", self.node));
-        match timeout(self.patience, connection.send_packed_command(&command)).await {
-            Ok(Ok(Value::ServerError(refusal))) if is_fatal(refusal.code()) => Err(Trouble::Refused {
-                what: "this client",
-                reason: told(refusal.code(), refusal.details()),
-            }),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) if error.is_io_error() || is_fatal(error.code().unwrap_or_default()) => {
-                Err(Trouble::Publisher(error))
-            }
-            Ok(Err(_)) => Ok(()),
-            Err(_) => Err(Trouble::NoAnswer(self.patience)),
+        let refusal = match timeout(self.patience, connection.send_packed_command(&command)).await {
+            Ok(Ok(Value::ServerError(refusal))) => told(refusal.code(), refusal.details()),
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) if error.code().is_some() => error_words(&error),
+            Ok(Err(error)) => return Err(Trouble::Publisher(error)),
+            Err(_) => return Err(Trouble::NoAnswer(self.patience)),
+        };
+        if is_command_forbidden(&refusal) {
+            return Ok(());
         }
+        Err(Trouble::Refused {
+            what: CLIENT,
+            reason: refusal,
+        })
     }
 
     /// Gives the connection up for another, because a link that is new hears nothing of what is published on it: it may lead to a Redis
@@ -246,11 +248,6 @@ impl Line {
     fn lock(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether no later command can succeed on this connection.
-fn is_fatal(code: &str) -> bool {
-    matches!(code, "NOAUTH" | "WRONGPASS" | "LOADING" | "MASTERDOWN")
 }
 
 fn is_broken(error: &RedisError) -> bool {

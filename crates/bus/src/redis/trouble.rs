@@ -43,6 +43,14 @@ pub(crate) enum Trouble {
     Publisher(RedisError),
 }
 
+/// What Redis refuses when it takes no client, or not this one.
+pub(crate) const CLIENT: &str = "this client";
+
+/// Whether Redis refuses a command only because it forbids or does not know it.
+pub(crate) fn is_command_forbidden(reason: &str) -> bool {
+    reason.starts_with("NOPERM ") || reason.starts_with("ERR unknown ")
+}
+
 /// Words of Redis, short and on one line; they are as little trusted as anything else from there.
 pub(crate) fn words(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(&text[..text.len().min(300)]);

@@ -1,5 +1,7 @@
 //! Redis answers, but refuses, or says what no Redis says: named in the health, counted, survived.
 
+use std::time::Duration;
+
 use bus::{PublishError, RedisConfig};
 
 use crate::support::{Node, Redis, channel, fake_redis, outgoing};
@@ -83,6 +85,48 @@ async fn what_the_acl_denies_is_named_and_the_rest_works() {
     node.publish("denied", "4").await;
     assert_eq!(node.heard().await.data, "4");
     node.until(|health| health.problem.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_full_redis_is_named_and_not_stormed() {
+    let redis = Redis::start().await;
+    let mut operator = redis.operator().await;
+    let mut ask = async |words: &[&str]| -> String {
+        let answer = redis::cmd(words[0]).arg(&words[1..]).query_async(&mut operator).await;
+        answer.expect("an answer")
+    };
+    ask(&["CONFIG", "SET", "maxclients", "1"]).await;
+    let node = Node::start(RedisConfig::new(redis.url()));
+    node.until_problem("refuses this client: ERR max number of clients reached")
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // an outage has a length
+    let stats = ask(&["INFO", "stats"]).await;
+    let rejected = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("rejected_connections:"));
+    let rejected: u64 = rejected.expect("counted").parse().expect("a number");
+    assert!(rejected < 60, "{rejected} attempts in about a second by three tasks");
+    ask(&["CONFIG", "SET", "maxclients", "100"]).await;
+    node.until(|health| health.link_up && health.publisher_up && health.problem.is_none())
+        .await;
+}
+
+#[tokio::test]
+async fn a_forbidden_ping_is_named() {
+    let redis = Redis::start().await;
+    let rules = "on >pw resetchannels &* -@all +subscribe +unsubscribe +publish";
+    let words: Vec<_> = ["ACL", "SETUSER", "ann"].into_iter().chain(rules.split(' ')).collect();
+    let _: String = redis.ask(&words).await;
+    let node = Node::start(RedisConfig::new(format!("redis://ann:pw@127.0.0.1:{}", redis.port)));
+    node.until_problem("refuses PING: NOPERM").await;
+}
+
+#[tokio::test]
+async fn a_protected_redis_is_named() {
+    let (port, _tasks) = fake_redis(|_| b"-DENIED Redis is running in protected mode\r\n".to_vec()).await;
+    let node = Node::start(RedisConfig::new(format!("redis://127.0.0.1:{port}")));
+    node.until_problem("refuses this client: DENIED").await;
+    assert!(!node.bus.health().publisher_up);
 }
 
 #[tokio::test]

@@ -101,29 +101,30 @@ impl Redis {
         );
     }
 
-    /// Asks it as the default user.
-    pub(crate) async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+    /// A connection as the default user.
+    pub(crate) async fn operator(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a URL");
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
         let connection = client.get_multiplexed_async_connection_with_config(&config).await;
-        let mut command = redis::Cmd::new();
-        command
+        connection.expect("a connection")
+    }
+
+    /// Asks it as the default user.
+    pub(crate) async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let answer = redis::Cmd::new()
             .arg(words)
-            .query_async(&mut connection.expect("a connection"))
-            .await
-            .expect("an answer")
+            .query_async(&mut self.operator().await)
+            .await;
+        answer.expect("an answer")
     }
 
     /// Publishes as a stranger would.
     pub(crate) async fn publish(&self, name: &str, payload: &[u8]) {
-        let client = redis::Client::open(self.url()).expect("a URL");
-        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await;
         let mut command = redis::cmd("PUBLISH");
         let heard: i64 = command
             .arg(name)
             .arg(payload)
-            .query_async(&mut connection.expect("a connection"))
+            .query_async(&mut self.operator().await)
             .await
             .expect("taken");
         assert_eq!(heard, 1, "somebody is subscribed to {name}");
