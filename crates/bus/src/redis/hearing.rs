@@ -114,7 +114,9 @@ impl Link {
     }
 
     pub(crate) fn refused(&self, wire: &Wire, reason: &str) {
-        let Some(channel) = wire.denied() else { return };
+        let Some(channel) = wire.denied().iter().next() else {
+            return;
+        };
         let problem = format!("Redis refuses the subscription of {channel} and perhaps others: {reason}");
         if self.status.denied(Some(problem.clone())) {
             tracing::warn!(

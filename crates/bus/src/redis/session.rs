@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
         }
         if now >= self.retry_at {
             self.retry_at = now + RETRY_DENIED;
-            let denied = self.wire.take_denied();
+            let denied = self.wire.denied();
             self.link
                 .wanted
                 .change(|wishes| denied.iter().for_each(|channel| wishes.retry(channel)));
@@ -221,7 +221,7 @@ impl<'a> Session<'a> {
                 break;
             }
         }
-        if self.wire.denied().is_none() {
+        if self.wire.denied().is_empty() {
             link.status.denied(None);
         }
         if !wishes.is_settled() {

@@ -27,6 +27,7 @@ pub(crate) struct Wire {
     said: HashMap<Channel, Said>,
     asked: VecDeque<Asked>,
     unanswered: usize,
+    /// Wanted, and refused by Redis when last asked; stays while it is asked again.
     denied: HashSet<Channel>,
 }
 
@@ -71,7 +72,11 @@ impl Wire {
             let (mut subscribe, mut unsubscribe) = (VecDeque::new(), VecDeque::new());
             for channel in changed {
                 let said = self.said.get(&channel);
-                match (wishes.is_wanted(&channel), said.is_some_and(|said| said.subscribe)) {
+                let is_wanted = wishes.is_wanted(&channel);
+                if !is_wanted {
+                    self.denied.remove(&channel);
+                }
+                match (is_wanted, said.is_some_and(|said| said.subscribe)) {
                     (true, false) => subscribe.push_back(channel),
                     (false, true) => unsubscribe.push_back(channel),
                     (true, true) if said.is_some_and(|said| said.unanswered == 0) => confirm(wishes, channel, events),
@@ -138,14 +143,9 @@ impl Wire {
         Ok(())
     }
 
-    /// The channels that Redis refuses; they are forgotten here, to be tried again.
-    pub(crate) fn take_denied(&mut self) -> HashSet<Channel> {
-        std::mem::take(&mut self.denied)
-    }
-
-    /// A channel that Redis refuses, if there is one.
-    pub(crate) fn denied(&self) -> Option<&Channel> {
-        self.denied.iter().next()
+    /// The wanted channels that Redis refuses.
+    pub(crate) fn denied(&self) -> &HashSet<Channel> {
+        &self.denied
     }
 
     /// One answer about `channel` has come. Whether it is heard now; `None` if more answers are to come.
@@ -336,12 +336,37 @@ mod tests {
             }
         }
         assert_eq!(talk.events.len(), 3);
-        assert_eq!(talk.wire.take_denied(), HashSet::from([channel("bad")]));
-        assert!(!talk.wire.said.contains_key("bad"));
-        talk.wishes.retry(&channel("bad"));
-        talk.written();
+        assert_eq!(talk.wire.denied(), &HashSet::from([channel("bad")]));
+    }
+
+    #[test]
+    fn a_channel_is_denied_until_it_is_heard_or_unwanted() {
+        let bad = HashSet::from([channel("bad")]);
+        let mut talk = Talk::new();
+        for _ in 0..2 {
+            talk.wishes.want(&channel("bad"));
+            talk.say();
+            for _ in 0..3 {
+                talk.wire.refused(&talk.wishes, &mut talk.out).expect("asked");
+                talk.written();
+                talk.wishes.retry(&channel("bad"));
+                talk.say();
+                assert_eq!(talk.written(), "*2 SUBSCRIBE {bad}");
+                assert_eq!(talk.wire.denied(), &bad, "still, while it is asked again");
+            }
+            talk.answer(Verb::Subscribe, "bad").expect("asked");
+            assert!(talk.wire.denied().is_empty(), "heard");
+            talk.wishes.unwant(&channel("bad"));
+            talk.say();
+            talk.answer(Verb::Unsubscribe, "bad").expect("asked");
+        }
+        talk.wishes.want(&channel("bad"));
         talk.say();
-        assert_eq!(talk.written(), "*2 SUBSCRIBE {bad}");
+        talk.wire.refused(&talk.wishes, &mut talk.out).expect("asked");
+        assert_eq!(talk.wire.denied(), &bad);
+        talk.wishes.unwant(&channel("bad"));
+        talk.say();
+        assert!(talk.wire.denied().is_empty(), "unwanted");
     }
 
     #[test]
