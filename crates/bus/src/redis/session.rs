@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
         let link = self.link;
         let mut publishing = std::pin::pin!(Fuse::terminated());
         loop {
-            let times = [self.say_at, self.canary_at(), Some(self.retry_at)];
+            let times = [self.saying_at(), self.canary_at(), Some(self.retry_at)];
             let woken = tokio::select! {
                 read = self.reader.read_buf(self.replies.space()), if self.events.is_empty() => Woken::Read(read?),
                 () = link.queue.push(&mut self.events), if !self.events.is_empty() => Woken::Pushed,
@@ -148,8 +148,13 @@ impl<'a> Session<'a> {
         self.canary.wake_at().filter(|_| self.events.is_empty())
     }
 
+    /// Nothing is said while the queue is full: what needs no words is confirmed at once, and would wait in `events` without a bound.
+    fn saying_at(&self) -> Option<Instant> {
+        self.say_at.filter(|_| self.events.is_empty())
+    }
+
     fn time(&mut self, now: Instant) -> Act {
-        if self.say_at.is_some_and(|at| now >= at) {
+        if self.saying_at().is_some_and(|at| now >= at) {
             self.say(now);
         }
         if now >= self.retry_at {

@@ -316,3 +316,35 @@ async fn a_full_queue_makes_redis_wait() {
         "the canary is patient with a full queue"
     );
 }
+
+#[tokio::test]
+async fn a_full_queue_bounds_confirmations_too() {
+    let redis = Redis::start().await;
+    let mut config = RedisConfig::new(redis.url());
+    config.queue = SMALL;
+    let mut node = Node::up(config).await;
+    let channels: Vec<_> = (0..100).map(|i| channel(&format!("room-{i}"))).collect();
+    for wanted in &channels {
+        node.subscribed(wanted.as_str()).await;
+    }
+    for i in 0..20 {
+        node.publish("room-0", &i.to_string()).await; // more than the queue takes
+    }
+    let mut last = Vec::new();
+    for _ in 0..30 {
+        channels.iter().for_each(|wanted| node.bus.unsubscribe(wanted));
+        last = channels.iter().map(|wanted| node.bus.subscribe(wanted)).collect();
+        tokio::time::sleep(Duration::from_millis(10)).await; // longer than changes are collected
+    }
+    let (mut confirmations, mut missing) = (0, last.len());
+    while missing > 0 {
+        if let BusEvent::Subscribed { generation, .. } = node.next().await {
+            confirmations += 1;
+            missing -= usize::from(last.contains(&generation));
+        }
+    }
+    assert!(
+        confirmations < 500,
+        "{confirmations} confirmations for 100 channels waited"
+    );
+}
