@@ -33,7 +33,7 @@ pub(crate) struct Publisher {
     pub(crate) reconnect_max: Duration,
     pub(crate) status: Arc<Status>,
     pub(crate) line: Line,
-    /// Whether the last publications were refused.
+    /// Whether some of the last publications were refused.
     pub(crate) refuses: AtomicBool,
 }
 
@@ -151,7 +151,7 @@ impl Publisher {
             (self.keys.channel(&channel), payload)
         });
         let answers = self.send(messages.collect()).await;
-        if self.refuses.load(Ordering::Relaxed) && answers.contains(&Ok(())) {
+        if self.refuses.load(Ordering::Relaxed) && !answers.is_empty() && answers.iter().all(Result::is_ok) {
             self.refuses.store(false, Ordering::Relaxed);
             self.status.publishing();
         }

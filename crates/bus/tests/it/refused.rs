@@ -75,6 +75,7 @@ async fn what_the_acl_denies_is_named_and_the_rest_works() {
         matches!(&answers[..], [Ok(()), Err(PublishError::Refused { .. }), Ok(())]),
         "{answers:?}"
     );
+    node.until_problem("refuses publications: NOPERM").await;
     assert_eq!(node.heard().await.data, "1");
     assert_eq!(node.heard().await.data, "3");
     let _: String = redis.ask(&["ACL", "SETUSER", "ann", "&*"]).await;
