@@ -1,13 +1,14 @@
 //! Opens connections to Redis: name, TCP, TLS.
 //!
-//! Resolves the name anew each time and tries every address in turn. A connection comes with keepalive and, where the system has it, a
-//! user timeout, so that the kernel too gives up on a dead peer. Knows nothing of what is said on the connection.
+//! Resolves the name anew for each attempt and tries every address in turn. A connection comes with keepalive and, where the system has
+//! it, a user timeout, so that the kernel too gives up on a dead peer. Knows nothing of what is said on the connection.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -18,6 +19,8 @@ use super::trouble::Trouble;
 
 /// More addresses than this behind one name are not tried.
 const MAX_ADDRESSES: usize = 16;
+/// How long to wait for attempts until another begins beside them.
+const HEAD_START: Duration = Duration::from_millis(500);
 /// How long a connection may be idle until the kernel asks whether the peer lives, and how often it asks again.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How long the kernel waits for an acknowledgement of what was sent.
@@ -39,12 +42,26 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// A connection on which nothing has been said yet.
+    /// A connection on which nothing has been said yet. While attempts are under way, another begins every [`HEAD_START`], because an
+    /// address may swallow packets, and Redis may have moved since it was found. The first attempt that ends decides, well or not.
     pub(crate) async fn open(&self) -> Result<Box<dyn Stream>, Trouble> {
+        let mut attempts = FuturesUnordered::new();
+        loop {
+            attempts.push(self.attempt(attempts.len()));
+            if let Ok(Some(outcome)) = timeout(HEAD_START, attempts.next()).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// Resolves the name and tries its addresses, the one at `first` first.
+    async fn attempt(&self, first: usize) -> Result<Box<dyn Stream>, Trouble> {
         let mut last = Trouble::NoAddress {
             host: self.target.host.clone(),
         };
-        for address in self.addresses().await? {
+        let addresses = self.addresses().await?;
+        let count = addresses.len();
+        for address in addresses.into_iter().cycle().skip(first).take(count) {
             match timeout(self.patience, self.open_at(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(trouble)) => last = trouble,

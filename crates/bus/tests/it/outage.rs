@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bus::{BusEvent, PublishError, RedisConfig};
 
-use crate::support::{Names, Node, Proxy, Redis, channel, free_port, outgoing};
+use crate::support::{Hole, Names, Node, Proxy, Redis, channel, free_port, outgoing};
 
 /// How soon anything ill must be noticed.
 const NOTICED: Duration = Duration::from_secs(5);
@@ -254,6 +254,31 @@ async fn moved_while_the_old_one_lives_on() {
         }
     };
     assert_eq!(heard.data, "1");
+}
+
+#[tokio::test]
+async fn moved_while_packets_to_the_old_address_are_lost() {
+    let redis = Redis::start().await;
+    let hole = Hole::dig();
+    let names = Arc::new(Names::default());
+    names.set(&[hole.port]);
+    let config = RedisConfig {
+        resolver: Arc::clone(&names) as _,
+        ..RedisConfig::new("redis://redis.example")
+    };
+    let node = Node::start(config.clone());
+    names.until_asked(3).await; // by the link, the publisher and the checks
+    names.set(&[redis.port]);
+    let took = node.until(|health| health.link_up && health.publisher_up).await;
+    assert!(took < Duration::from_millis(1500), "up after {took:?}");
+
+    names.set(&[hole.port, redis.port]);
+    let node = Node::start(config.clone());
+    let took = node.until(|health| health.link_up && health.publisher_up).await;
+    assert!(took < Duration::from_millis(1500), "up after {took:?}");
+
+    names.set(&[hole.port]);
+    Node::start(config).until_problem("within 2s").await;
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -338,14 +339,26 @@ async fn forward(mut client: TcpStream, to: u16, holes: Holes) {
 
 /// A name server whose answer can be changed.
 #[derive(Default)]
-pub(crate) struct Names(Mutex<Vec<SocketAddr>>);
+pub(crate) struct Names {
+    answer: Mutex<Vec<SocketAddr>>,
+    asked: AtomicUsize,
+}
 
 impl Names {
     pub(crate) fn set(&self, ports: &[u16]) {
-        *self.0.lock().expect("not poisoned") = ports
+        *self.answer.lock().expect("not poisoned") = ports
             .iter()
             .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, *port)))
             .collect();
+    }
+
+    /// Waits until it was asked `times` times.
+    pub(crate) async fn until_asked(&self, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.asked.load(Ordering::Relaxed) < times {
+            assert!(Instant::now() < deadline, "not asked {times} times");
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 
@@ -353,7 +366,32 @@ impl Names {
 impl Resolve for Names {
     async fn resolve(&self, host: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
         assert_eq!(host, "redis.example");
-        Ok(self.0.lock().expect("not poisoned").clone())
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Ok(self.answer.lock().expect("not poisoned").clone())
+    }
+}
+
+/// A port that swallows what is sent to it: its backlog is full, so the kernel drops whoever wants to connect.
+pub(crate) struct Hole {
+    pub(crate) port: u16,
+    _listener: socket2::Socket,
+    _waiting: Vec<StdStream>,
+}
+
+impl Hole {
+    pub(crate) fn dig() -> Self {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        listener.bind(&any.into()).expect("a free port");
+        listener.listen(0).expect("listening");
+        let address = listener.local_addr().expect("bound").as_socket().expect("of IP");
+        let connect = || StdStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+        let waiting = std::iter::repeat_with(connect).take(100).map_while(|it| it).collect();
+        Self {
+            port: address.port(),
+            _listener: listener,
+            _waiting: waiting,
+        }
     }
 }
 
