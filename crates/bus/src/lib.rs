@@ -19,10 +19,12 @@ pub mod envelope;
 mod memory;
 mod queue;
 pub mod redis;
+mod vital;
 
 pub use memory::MemoryBus;
 pub use queue::{Events, QueueLimits};
 pub use redis::{RedisBus, RedisConfig, RedisConfigError, Resolve, SystemResolver};
+pub use vital::vital;
 
 /// Joins the processes that share one channel space.
 #[async_trait]

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::queue::{Events, Queue, QueueLimits, queue};
-use crate::{Bus, BusEvent, Generation, Health, Incoming, Outgoing, PublishError, Stats};
+use crate::{Bus, BusEvent, Generation, Health, Incoming, Outgoing, PublishError, Stats, vital};
 
 /// Joins the subscribers and publishers of this process only.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl MemoryBus {
             stats: Stats::default(),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&hub).confirm());
+        tasks.spawn(vital("confirm", Arc::clone(&hub).confirm()));
         (
             Arc::new(Self {
                 hub,

@@ -1,7 +1,8 @@
 //! The bus over one Redis: puts together what the modules below do.
 //!
 //! Three tasks, all ended by [`Bus::close`] or when the bus is dropped: `link` hears, `publisher` keeps the connection that publishes,
-//! `checks` asks Redis a few questions at the start and ends. A pool keeps connections for what needs one for itself.
+//! `checks` asks Redis a few questions at the start and ends. The first two are [`vital()`]. A pool keeps connections for what needs one
+//! for itself.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use crate::queue::{Events, Queue, queue};
-use crate::{Bus, Generation, Health, Outgoing, PublishError, Stats};
+use crate::{Bus, Generation, Health, Outgoing, PublishError, Stats, vital};
 
 mod backoff;
 mod canary;
@@ -93,8 +94,8 @@ impl RedisBus {
             queue: Arc::clone(&queue),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn_on(link.run(), &runtime);
-        tasks.spawn_on(Arc::clone(&publisher).run(), &runtime);
+        tasks.spawn_on(vital("link", link.run()), &runtime);
+        tasks.spawn_on(vital("publisher", Arc::clone(&publisher).run()), &runtime);
         tasks.spawn_on(pool::check(pool.clone(), config.reconnect_max), &runtime);
         let bus = Self {
             wanted,
