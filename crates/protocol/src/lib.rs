@@ -1,6 +1,12 @@
 //! The words on the wire: what clients ask, what they are told, and how each dialect spells it.
 //!
 //! No I/O, no async, no clock: bytes in, values out. Nothing here knows a socket, Redis or a configuration file.
+//!
+//! What comes in is hostile, so nothing here may panic or wrap by surprise: the lints below leave no `unwrap`, no index and no
+//! arithmetic that has not been looked at.
+
+#![deny(clippy::unwrap_used, clippy::indexing_slicing)]
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod channel;
 pub mod close;

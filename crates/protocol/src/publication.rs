@@ -28,6 +28,7 @@ impl Publication {
     }
 
     /// The whole WebSocket frame, header included, that carries this publication in `encoding`.
+    #[expect(clippy::indexing_slicing, reason = "there is a place for each encoding")]
     pub fn frame(&self, encoding: Encoding) -> &Bytes {
         self.frames[encoding as usize].get_or_init(|| encoding.encode(&Event::Publication(self)))
     }

@@ -4,8 +4,6 @@
 //! it; alone it stands in front of a WebSocket implementation that would take a frame in before it looks at its size. Invariant: an
 //! error comes with the byte of the header that first shows it, however the stream was cut into chunks.
 
-#![deny(clippy::indexing_slicing)]
-
 use super::{FrameError, Kind, Limits, Role};
 
 /// Checks everything that frame headers can tell.
@@ -98,7 +96,7 @@ impl Guard {
         let mut good = 0;
         loop {
             match self.next(&mut rest, limits) {
-                Ok(Some(_)) => good = chunk.len() - rest.len(),
+                Ok(Some(_)) => good = chunk.len().saturating_sub(rest.len()),
                 Ok(None) => return Ok(()),
                 Err(error) => return Err((good, error)),
             }
@@ -159,7 +157,7 @@ impl Guard {
             Stage::Mask => {
                 let [_, a, b, c] = self.mask;
                 self.mask = [a, b, c, byte];
-                self.missing -= 1;
+                self.missing = self.missing.saturating_sub(1);
                 if self.missing == 0 {
                     self.stage = Stage::Payload;
                 }
@@ -188,7 +186,7 @@ impl Guard {
                 if self.fragments >= limits.fragments {
                     return Err(FrameError::TooManyFragments);
                 }
-                self.fragments += 1;
+                self.fragments = self.fragments.saturating_add(1);
             }
             (Opcode::Text, None) => self.begin_message(Kind::Text),
             (Opcode::Binary, None) => self.begin_message(Kind::Binary),
@@ -231,7 +229,7 @@ impl Guard {
 
     fn length_byte(&mut self, byte: u8, limits: &Limits) -> Result<(), FrameError> {
         self.remaining = self.remaining << 8 | u64::from(byte);
-        self.missing -= 1;
+        self.missing = self.missing.saturating_sub(1);
         if self.missing > 0 {
             return Ok(());
         }
@@ -251,7 +249,7 @@ impl Guard {
             if length > limits.message_size.saturating_sub(self.total) {
                 return Err(FrameError::TooLarge);
             }
-            self.total += length;
+            self.total = self.total.saturating_add(length);
         }
         self.mask = [0; 4];
         (self.stage, self.missing) = match self.role {
@@ -265,7 +263,7 @@ impl Guard {
         let remaining = usize::try_from(self.remaining).unwrap_or(usize::MAX);
         let (data, rest) = input.split_at_checked(remaining).unwrap_or((input, &[]));
         *input = rest;
-        let remaining = remaining - data.len();
+        let remaining = remaining.saturating_sub(data.len());
         self.remaining = remaining as u64;
         let mask = self.mask;
         self.mask.rotate_left(data.len() % 4);

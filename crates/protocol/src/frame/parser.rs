@@ -3,8 +3,6 @@
 //! Built on the [`Guard`], which has judged a frame before its payload comes here. Owns the payload of the one message that is under
 //! way, and nothing between messages. Invariant: what is kept is at most twice what has arrived of it, whatever a header announces.
 
-#![deny(clippy::indexing_slicing)]
-
 use std::mem;
 
 use bytes::Bytes;
@@ -101,14 +99,14 @@ impl Parser {
     /// one chunk gets exactly its size.
     fn keep(&mut self, piece: &Piece<'_>) {
         let start = self.buffer.len();
-        let needed = start + piece.data.len();
+        let needed = start.saturating_add(piece.data.len());
         if needed > self.buffer.capacity() {
             let comfortable = self
                 .buffer
                 .capacity()
                 .saturating_mul(2)
                 .min(needed.saturating_add(piece.remaining));
-            self.buffer.reserve_exact(comfortable.max(needed) - start);
+            self.buffer.reserve_exact(comfortable.max(needed).saturating_sub(start));
         }
         self.buffer.extend_from_slice(piece.data);
         if piece.mask != [0; 4] {
@@ -121,12 +119,13 @@ impl Parser {
         let start = self
             .buffer
             .len()
-            .saturating_sub(piece.data.len() + usize::from(self.unfinished));
+            .saturating_sub(piece.data.len())
+            .saturating_sub(self.unfinished.into());
         let added = self.buffer.get(start..).unwrap_or_default();
         self.unfinished = match std::str::from_utf8(added) {
             Ok(_) => 0,
             Err(error) if error.error_len().is_none() && !piece.ends_message => {
-                u8::try_from(added.len() - error.valid_up_to()).unwrap_or(u8::MAX)
+                u8::try_from(added.len().saturating_sub(error.valid_up_to())).unwrap_or(u8::MAX)
             }
             Err(_) => return Err(FrameError::InvalidUtf8),
         };
