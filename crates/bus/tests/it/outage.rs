@@ -226,8 +226,8 @@ async fn moved_behind_its_name() {
     assert_eq!(node.heard().await.data, "1");
 }
 
-#[tokio::test]
-async fn moved_while_the_old_one_lives_on() {
+/// Redis moves, the old one lives on, and only the connections of that type are cut off there.
+async fn moved_while_the_old_one_lives_on(cut_off: &str) {
     let old = Redis::start().await;
     let new = Redis::start().await;
     let names = Arc::new(Names::default());
@@ -239,7 +239,7 @@ async fn moved_while_the_old_one_lives_on() {
     let mut node = Node::up(config).await;
     two_wishes(&mut node).await;
     names.set(&[new.port]);
-    let _: i64 = old.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    let _: i64 = old.ask(&["CLIENT", "KILL", "TYPE", cut_off]).await;
     let from = Instant::now();
     assert_eq!(node.next().await, BusEvent::LinkLost);
     node.until(|health| health.link_up && health.publisher_up && health.problem.is_none())
@@ -247,13 +247,23 @@ async fn moved_while_the_old_one_lives_on() {
     assert!(from.elapsed() < NOTICED, "mended after {:?}", from.elapsed());
     node.publish("a", "1").await;
     let heard = loop {
-        // The first link to the new one was deaf, because the publisher spoke to the old one.
+        // The first link to the new one may have been deaf, because the publisher still spoke to the old one.
         match node.next().await {
             BusEvent::Publication(heard) => break heard,
             BusEvent::LinkLost | BusEvent::Subscribed { .. } => {}
         }
     };
     assert_eq!(heard.data, "1");
+}
+
+#[tokio::test]
+async fn the_link_moves_first() {
+    moved_while_the_old_one_lives_on("pubsub").await;
+}
+
+#[tokio::test]
+async fn the_publisher_moves_first() {
+    moved_while_the_old_one_lives_on("normal").await;
 }
 
 #[tokio::test]
