@@ -1,7 +1,8 @@
 //! Which channels are wanted, and whether Redis has confirmed them.
 //!
 //! Shared by those who subscribe and the link, which makes the wishes come true. Invariant: while there is a link, `changed` has every
-//! channel whose wish differs from what was last said on the link; without a link it is empty, so it cannot grow during an outage.
+//! channel whose wish differs from what was last said on the link; without a link it is empty, so it cannot grow during an outage. A
+//! channel that is not wanted is in it only if the link was told of it, so channels that come and go unsaid do not pile up either.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,6 +46,8 @@ pub(crate) struct Wishes {
 struct Wish {
     generation: Generation,
     is_confirmed: bool,
+    /// Whether the link was told that the channel is wanted, and nothing else since.
+    is_told: bool,
 }
 
 impl Wishes {
@@ -60,6 +63,7 @@ impl Wishes {
             Wish {
                 generation,
                 is_confirmed: false,
+                is_told: self.changed.contains(channel),
             },
         );
         self.note(channel);
@@ -70,7 +74,11 @@ impl Wishes {
     pub(crate) fn unwant(&mut self, channel: &Channel) {
         if let Some(wish) = self.channels.remove(channel) {
             self.confirmed -= usize::from(wish.is_confirmed);
-            self.note(channel);
+            if wish.is_told {
+                self.note(channel);
+            } else {
+                self.changed.remove(channel);
+            }
         }
     }
 
@@ -93,6 +101,7 @@ impl Wishes {
         self.confirmed = 0;
         for wish in self.channels.values_mut() {
             wish.is_confirmed = false;
+            wish.is_told = false;
         }
     }
 
@@ -105,7 +114,13 @@ impl Wishes {
 
     /// Takes at most `limit` channels whose wish may have changed.
     pub(crate) fn take_changed(&mut self, limit: usize) -> Vec<Channel> {
-        self.changed.extract_if(|_| true).take(limit).collect()
+        let taken: Vec<_> = self.changed.extract_if(|_| true).take(limit).collect();
+        for channel in &taken {
+            if let Some(wish) = self.channels.get_mut(channel) {
+                wish.is_told = true;
+            }
+        }
+        taken
     }
 
     /// Whether nothing is left to say on the link.
@@ -142,5 +157,54 @@ impl Wishes {
     /// How many channels are wanted and confirmed.
     pub(crate) fn confirmed(&self) -> usize {
         self.confirmed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(name: &str) -> Channel {
+        Channel::parse(name).expect("valid")
+    }
+
+    #[test]
+    fn only_what_the_link_was_told_is_unsaid() {
+        let mut wishes = Wishes::default();
+        wishes.link();
+        let a = channel("a");
+        // Whether something is left to say after the channel was wanted, unwanted, and `|` what changed so far was said.
+        for (story, is_left) in [
+            ("w", true),
+            ("wu", false),
+            ("w|u", true),
+            ("w|uw", true),
+            ("w|uwu", true),
+            ("w|u|", false),
+            ("w|u|wu", false),
+        ] {
+            for what in story.chars() {
+                match what {
+                    'w' => _ = wishes.want(&a),
+                    'u' => wishes.unwant(&a),
+                    _ => _ = wishes.take_changed(10),
+                }
+            }
+            assert_eq!(!wishes.is_settled(), is_left, "{story}");
+            wishes.unwant(&a);
+            wishes.take_changed(10);
+        }
+    }
+
+    #[test]
+    fn channels_that_come_and_go_unsaid_do_not_pile_up() {
+        let mut wishes = Wishes::default();
+        wishes.link();
+        for i in 0..1000 {
+            let channel = channel(&format!("room-{i}"));
+            wishes.want(&channel);
+            wishes.unwant(&channel);
+        }
+        assert!(wishes.is_settled());
     }
 }
