@@ -25,11 +25,11 @@ pub struct QueueLimits {
 }
 
 impl Default for QueueLimits {
-    /// 16,384 events, 16 MiB.
+    /// 16,384 events, 8 MiB.
     fn default() -> Self {
         Self {
             messages: 16_384,
-            bytes: 16 * 1024 * 1024,
+            bytes: 8 * 1024 * 1024,
         }
     }
 }

@@ -20,6 +20,7 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::error::PayloadError;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, dev, web};
 use actix_ws::{AggregatedMessage, ProtocolError};
+use bus::vital;
 use bytes::Bytes;
 use futures_util::Stream;
 use protocol::Close;
@@ -65,7 +66,8 @@ pub(crate) fn start(number: usize, lane: Lane, settings: LaneSettings, outbound:
         outbound,
         wake,
     });
-    actix_web::rt::spawn(turn(Rc::clone(&shared)));
+    // Sockets without a loop would look alive for ever: better no process than that.
+    actix_web::rt::spawn(vital("turn", turn(Rc::clone(&shared))));
     Worker(shared)
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bus::{Bus, Events, MemoryBus, QueueLimits, RedisBus};
+use bus::{Bus, Events, MemoryBus, QueueLimits, RedisBus, vital};
 use tokio::sync::oneshot;
 
 use super::Node;
@@ -84,9 +84,9 @@ impl NodeThread {
             Arc::clone(&self.work),
         );
         let publish = relay::publish(bus, outbound, lanes, metrics, Arc::clone(&self.work));
-        self.runtime.spawn(deliver);
-        self.runtime.spawn(publish);
-        self.runtime.spawn(pulse(Arc::clone(node), public));
+        self.runtime.spawn(vital("deliver", deliver));
+        self.runtime.spawn(vital("publish", publish));
+        self.runtime.spawn(vital("pulse", pulse(Arc::clone(node), public)));
     }
 
     /// Ends the tasks and the thread.

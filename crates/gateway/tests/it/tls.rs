@@ -169,7 +169,7 @@ fn an_address_has_only_so_many_unfinished_handshakes() {
     let (files, certificate) = Files::new();
     let mut config = files.config();
     config.limits.handshakes_per_address = 4;
-    config.limits.handshake_timeout = Duration::from_secs(1);
+    config.limits.handshake_timeout = Duration::from_secs(3);
     let server = Server::start(config);
     let silent = || {
         let mut stream = TcpStream::connect(server.address()).expect("a listener");
@@ -177,19 +177,20 @@ fn an_address_has_only_so_many_unfinished_handshakes() {
         // Its end, or a reset.
         move || matches!(stream.read(&mut [0]), Ok(0) | Err(_))
     };
-    let held: Vec<_> = (0..4).map(|_| silent()).collect();
-    server.wait_for_metric("fanfare_handshakes", 4.0);
+    // The gateway knocks at its own door now and then, from this address, and may have taken a place.
+    let mut held = Vec::new();
+    wait_for("four handshakes", || {
+        held.push(silent());
+        (server.metric("fanfare_handshakes") == 4.0).then_some(())
+    });
     let began = Instant::now();
     assert!(silent()(), "a fifth was let in");
-    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
-    assert_eq!(
-        server.metric("fanfare_connections_rejected_total{reason=\"address\"}"),
-        1.0
-    );
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(server.metric("fanfare_connections_rejected_total{reason=\"address\"}") >= 1.0);
 
     // Silence is not waited for longer than the limit says, and then there is room again.
     assert!(held.into_iter().all(|mut ended| ended()), "a handshake that never ends");
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     connect(&server, &certificate);
 }
 
