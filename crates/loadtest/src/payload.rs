@@ -24,8 +24,8 @@ pub struct Stamp {
     pub sender: u32,
     /// Counts the sender's messages from 0.
     pub number: u32,
-    /// When it was sent, in microseconds since the run's start; 48 bits.
-    pub sent_at: u64,
+    /// When it was due, in microseconds since the run's start; 48 bits.
+    pub due_at: u64,
 }
 
 impl Stamp {
@@ -39,7 +39,7 @@ impl Stamp {
         write_hex(&mut text[RUN..RUN + 8], self.run.into());
         write_hex(&mut text[SENDER..SENDER + 8], self.sender.into());
         write_hex(&mut text[NUMBER..NUMBER + 8], self.number.into());
-        write_hex(&mut text[TIME..TIME_END], self.sent_at);
+        write_hex(&mut text[TIME..TIME_END], self.due_at);
         text
     }
 
@@ -58,7 +58,7 @@ impl Stamp {
             run: u32::try_from(read_hex(&text[RUN..RUN + 8])?).ok()?,
             sender: u32::try_from(read_hex(&text[SENDER..SENDER + 8])?).ok()?,
             number: u32::try_from(read_hex(&text[NUMBER..NUMBER + 8])?).ok()?,
-            sent_at: read_hex(&text[TIME..TIME_END])?,
+            due_at: read_hex(&text[TIME..TIME_END])?,
         })
     }
 }
@@ -109,7 +109,7 @@ mod tests {
                 run: 0,
                 sender: 0,
                 number: 0,
-                sent_at: 0,
+                due_at: 0,
             },
             0,
         );
@@ -118,7 +118,7 @@ mod tests {
                 run: 0xdead_beef,
                 sender: 7,
                 number: 9,
-                sent_at: 1_234_567,
+                due_at: 1_234_567,
             },
             72,
         );
@@ -127,7 +127,7 @@ mod tests {
                 run: u32::MAX,
                 sender: u32::MAX,
                 number: u32::MAX,
-                sent_at: (1 << 48) - 1,
+                due_at: (1 << 48) - 1,
             },
             128,
         );
@@ -139,7 +139,7 @@ mod tests {
             run: 1,
             sender: 2,
             number: 3,
-            sent_at: 4,
+            due_at: 4,
         }
         .to_json(100);
         assert_eq!(Stamp::read(&text, 101), None);

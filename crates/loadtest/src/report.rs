@@ -152,7 +152,7 @@ pub struct TrafficReport {
     pub unsent: u64,
     /// Arrived, but was not of this run. No fault by itself.
     pub foreign: u64,
-    /// From sending to reading.
+    /// From when a message was due to reading: what it waited for its sender counts too.
     pub latency: Quantiles,
     /// CPU and memory from the first message to the last delivery.
     pub used: Used,

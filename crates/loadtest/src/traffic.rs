@@ -1,7 +1,8 @@
 //! Publishing at a steady rate, and the account of what arrives.
 //!
 //! The schedule is fixed beforehand: message `k` is due `k / rate` after the start, whatever the server does, and the senders take
-//! turns. Ends when everything has arrived, or when nothing has for a while.
+//! turns. Latency counts from when a message was due, so that one which had to wait for its turn to be sent has waited. Ends when everything
+//! has arrived, or when nothing has for a while.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -68,7 +69,7 @@ pub(crate) struct Outcome {
     pub(crate) misdelivered: u64,
     /// Arrivals that are not of this run.
     pub(crate) foreign: u64,
-    /// From sending to reading, in microseconds.
+    /// From when it was due to reading, in microseconds.
     pub(crate) latency: Histogram<u64>,
     /// How long publishing took.
     pub(crate) publishing: Duration,
@@ -103,12 +104,13 @@ pub(crate) fn run(
     let mut turns = 0;
     while turns < traffic.messages {
         for _ in 0..BURST {
-            let late = Instant::now().saturating_duration_since(due(started, turns, traffic.rate));
-            if turns == traffic.messages || Instant::now() < due(started, turns, traffic.rate) {
+            let due = due(started, turns, traffic.rate);
+            let now = Instant::now();
+            if turns == traffic.messages || now < due {
                 break;
             }
-            behind = behind.max(late);
-            sending.send(engine, layout, turns, &receipts);
+            behind = behind.max(now - due);
+            sending.send(engine, layout, turns, due, &receipts);
             turns += 1;
         }
         bar.set_position(turns);
@@ -157,7 +159,7 @@ struct Sending {
 }
 
 impl Sending {
-    fn send(&mut self, engine: &mut Engine, layout: &Layout, turn: u64, receipts: &Receipts<'_>) {
+    fn send(&mut self, engine: &mut Engine, layout: &Layout, turn: u64, due: Instant, receipts: &Receipts<'_>) {
         let senders = layout.senders();
         let turn = usize::try_from(turn).expect("a run has fewer messages than memory has bytes");
         let sender = senders[turn % senders.len()];
@@ -165,7 +167,7 @@ impl Sending {
             run: receipts.run,
             sender: u32::try_from(sender).expect("a process has fewer than 2^32 sockets"),
             number: self.numbers[sender],
-            sent_at: micros(receipts.started.elapsed()),
+            due_at: micros(due.saturating_duration_since(receipts.started)),
         };
         if engine.send(
             sender,
@@ -220,9 +222,9 @@ impl<'a> Receipts<'a> {
             Some(stream) => self.ledger.note(stream, stamp.number),
             None => self.misdelivered += 1,
         }
-        let sent_at = self.started + Duration::from_micros(stamp.sent_at);
+        let due_at = self.started + Duration::from_micros(stamp.due_at);
         self.latency
-            .saturating_record(micros(at.saturating_duration_since(sent_at)));
+            .saturating_record(micros(at.saturating_duration_since(due_at)));
         self.last = at;
     }
 }

@@ -91,6 +91,28 @@ fn fanout_counts_every_delivery() {
 }
 
 #[test]
+fn a_message_that_waits_to_be_sent_is_late() {
+    let floor = Floor::start();
+    // More than one thread can send, so that the schedule is ahead of it.
+    let (code, report) = run(&[
+        "fanout",
+        "--url",
+        &floor.url,
+        "--subscribers",
+        "1",
+        "--rate",
+        "2000000",
+        "--duration",
+        "20ms",
+    ]);
+    assert_eq!(code, Some(0), "{report}");
+    let traffic = &report["traffic"];
+    let behind = traffic["behind_ms"].as_f64().expect("a number");
+    let latest = traffic["latency"]["max_ms"].as_f64().expect("a number");
+    assert!(behind > 20.0 && latest >= behind, "{report}");
+}
+
+#[test]
 fn chat_keeps_rooms_apart() {
     let floor = Floor::start();
     let (code, report) = run(&[
