@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use loadtest::args::{Arguments, Mode};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -13,6 +14,9 @@ fn main() -> ExitCode {
         Mode::Idle(mode) => mode.common.json,
         Mode::Storm(mode) => mode.common.json,
     };
+    if let Err(error) = raise_open_files() {
+        eprintln!("fanfare-loadtest: the limit of open files stays as it is: {error}");
+    }
     let report = match loadtest::run(&arguments) {
         Ok(report) => report,
         Err(error) => {
@@ -33,4 +37,13 @@ fn main() -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// Raises the soft limit of open files to the hard one: shells often start with 1024, whatever the hard one is.
+fn raise_open_files() -> nix::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(())
 }

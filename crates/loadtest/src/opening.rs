@@ -1,4 +1,7 @@
 //! Opening all connections: so many at a time, with another attempt after a failed one.
+//!
+//! Which connection comes next is a [`Plan`], without I/O. Invariant: its `in_flight` is the number of attempts that have neither
+//! succeeded nor failed, so the loop waits only while something can still happen.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -35,40 +38,90 @@ pub(crate) fn open_all(
     bar: &ProgressBar,
     deliver: &mut Deliver<'_>,
 ) -> io::Result<()> {
-    // All due at once in the order of their index; those that failed are due again after their pause.
-    let mut due: BinaryHeap<Reverse<(Instant, usize)>> = (0..targets.len())
-        .map(|index| Reverse((Instant::now(), index)))
-        .collect();
-    let mut attempts = vec![0; targets.len()];
-    let mut in_flight = 0;
+    engine.take_failed(); // those of an earlier round are not of this plan
+    let mut plan = Plan::new(targets.len(), opening);
     bar.set_length(targets.len() as u64);
-    while Instant::now() < opening.deadline && (in_flight > 0 || !due.is_empty()) {
-        let now = Instant::now();
-        while in_flight < opening.in_flight
-            && let Some(Reverse((at, index))) = due.peek().copied()
-            && at <= now
-        {
-            due.pop();
-            attempts[index] += 1;
-            in_flight += 1;
+    while Instant::now() < opening.deadline && !plan.is_over() {
+        while let Some(index) = plan.next(Instant::now()) {
             engine.connect(index, &targets[index]);
+            // Some fail at once, and nothing would wake the loop for them.
+            plan.failed(&engine.take_failed(), Instant::now());
         }
-        let next = due
-            .peek()
-            .filter(|_| in_flight < opening.in_flight)
-            .map(|Reverse((at, _))| *at);
+        if plan.is_over() {
+            break;
+        }
         let before = engine.handshakes.len();
-        engine.turn(next.unwrap_or(opening.deadline).min(opening.deadline), deliver)?;
-        in_flight -= usize::try_from(engine.handshakes.len() - before).unwrap_or(in_flight);
-        for index in engine.take_failed() {
-            in_flight -= 1;
-            if attempts[index] < opening.attempts {
-                due.push(Reverse((Instant::now() + pause(attempts[index]), index)));
-            }
-        }
+        engine.turn(plan.wake_at(), deliver)?;
+        plan.opened(usize::try_from(engine.handshakes.len() - before).expect("a process has fewer sockets"));
+        plan.failed(&engine.take_failed(), Instant::now());
         bar.set_position(engine.open() as u64);
     }
     Ok(())
+}
+
+/// Which connections are still to be opened, and when.
+#[derive(Debug)]
+struct Plan {
+    opening: Opening,
+    /// The earliest first, then by index.
+    due: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// For each connection, how many attempts it has had.
+    attempts: Vec<u32>,
+    in_flight: usize,
+}
+
+impl Plan {
+    /// All are due at once.
+    fn new(connections: usize, opening: Opening) -> Self {
+        let now = Instant::now();
+        Self {
+            opening,
+            due: (0..connections).map(|index| Reverse((now, index))).collect(),
+            attempts: vec![0; connections],
+            in_flight: 0,
+        }
+    }
+
+    /// Nothing is under way and nothing is left to try.
+    fn is_over(&self) -> bool {
+        self.in_flight == 0 && self.due.is_empty()
+    }
+
+    /// The connection to try now, if one is due and there is room for its handshake.
+    fn next(&mut self, now: Instant) -> Option<usize> {
+        let Reverse((at, index)) = *self.due.peek()?;
+        if at > now || self.in_flight >= self.opening.in_flight {
+            return None;
+        }
+        self.due.pop();
+        self.attempts[index] += 1;
+        self.in_flight += 1;
+        Some(index)
+    }
+
+    /// When to look again if nothing happens.
+    fn wake_at(&self) -> Instant {
+        let next = self.due.peek().filter(|_| self.in_flight < self.opening.in_flight);
+        next.map_or(self.opening.deadline, |Reverse((at, _))| {
+            (*at).min(self.opening.deadline)
+        })
+    }
+
+    /// So many attempts have succeeded.
+    fn opened(&mut self, count: usize) {
+        self.in_flight -= count;
+    }
+
+    /// The attempts at these connections have failed; each is due again after its pause, unless it has had enough.
+    fn failed(&mut self, connections: &[usize], now: Instant) {
+        self.in_flight -= connections.len();
+        for index in connections {
+            let attempts = self.attempts[*index];
+            if attempts < self.opening.attempts {
+                self.due.push(Reverse((now + pause(attempts), *index)));
+            }
+        }
+    }
 }
 
 fn pause(attempts: u32) -> Duration {
@@ -80,8 +133,36 @@ fn pause(attempts: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST_PAUSE, pause};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+
+    use super::{LONGEST_PAUSE, Opening, Plan, pause};
+
+    #[test]
+    fn a_plan_ends_when_all_are_open_or_have_had_enough() {
+        let now = Instant::now() + Duration::from_millis(1);
+        let deadline = now + Duration::from_secs(60);
+        let opening = Opening {
+            in_flight: 2,
+            attempts: 2,
+            deadline,
+        };
+        let mut plan = Plan::new(3, opening);
+        assert_eq!(
+            [plan.next(now), plan.next(now), plan.next(now)],
+            [Some(0), Some(1), None]
+        );
+        assert_eq!(plan.wake_at(), deadline, "only an event makes room");
+
+        plan.failed(&[1], now);
+        assert_eq!([plan.next(now), plan.next(now)], [Some(2), None]);
+        plan.opened(2);
+        assert!(!plan.is_over(), "1 is tried again");
+        let again = plan.wake_at();
+        assert!(again > now && again < deadline);
+        assert_eq!([plan.next(now), plan.next(again)], [None, Some(1)]);
+        plan.failed(&[1], again);
+        assert!(plan.is_over());
+    }
 
     #[track_caller]
     fn check(attempts: u32, shortest: u64, longest: u64) {

@@ -5,6 +5,7 @@ mod faulty;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use faulty::Fault;
 use serde_json::Value;
@@ -307,6 +308,55 @@ fn connections_that_do_not_open_are_a_failure() {
         .and_then(|listener| listener.local_addr())
         .expect("a free port");
     check_refused(nobody, "Connection refused");
+}
+
+#[test]
+fn what_fails_at_once_is_not_waited_for() {
+    // The kernel refuses to connect to a broadcast address before anything is sent.
+    let begun = Instant::now();
+    let (code, report) = run(&[
+        "fanout",
+        "--url",
+        "ws://255.255.255.255:1",
+        "--subscribers",
+        "2",
+        "--attempts",
+        "1",
+    ]);
+    assert_eq!(code, Some(1), "{report}");
+    assert_eq!(report["opened"]["open"], 0, "{report}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "waited for nothing");
+}
+
+#[test]
+fn connections_may_be_more_than_the_soft_limit_of_open_files() {
+    let floor = Floor::start();
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -Sn 40 && exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_fanfare-loadtest"),
+        ])
+        .args([
+            "fanout",
+            "--url",
+            &floor.url,
+            "--subscribers",
+            "100",
+            "--duration",
+            "100ms",
+            "--attempts",
+            "1",
+        ])
+        .output()
+        .expect("a shell");
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 #[test]
