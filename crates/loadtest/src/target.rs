@@ -1,13 +1,17 @@
 //! Where to connect: a `ws://` or `wss://` URL, parsed and resolved once.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
+
+/// How long each address of a name has to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A server's address and what the handshake says about it.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The first address that the host name resolved to.
+    /// The first address of the host name that took a connection, or the first of all if none did.
     pub address: SocketAddr,
     /// The value of the Host header.
     pub host: String,
@@ -34,7 +38,8 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// Parses and resolves `url`.
+    /// Parses and resolves `url`. A name with several addresses is tried: `localhost` is often `::1` before it is `127.0.0.1`, where the
+    /// server is.
     pub fn parse(url: &str) -> Result<Self, TargetError> {
         let not_a_url = || TargetError::NotAUrl(url.to_owned());
         let (rest, is_tls) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
@@ -89,21 +94,30 @@ fn with_port(authority: &str, default: u16) -> String {
 }
 
 fn resolve(host: &str) -> Result<SocketAddr, TargetError> {
-    match host.to_socket_addrs() {
-        Ok(mut addresses) => addresses.next().ok_or(TargetError::Resolve {
-            host: host.to_owned(),
-            source: None,
-        }),
-        Err(source) => Err(TargetError::Resolve {
-            host: host.to_owned(),
-            source: Some(source),
-        }),
+    let failed = |source| TargetError::Resolve {
+        host: host.to_owned(),
+        source,
+    };
+    let addresses: Vec<_> = host.to_socket_addrs().map_err(|error| failed(Some(error)))?.collect();
+    choose(&addresses).ok_or_else(|| failed(None))
+}
+
+/// The first that takes a connection. An only one is not tried: whether it answers is for the run to say.
+fn choose(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, PATIENCE).is_ok();
+    match addresses {
+        [] | [_] => None,
+        several => several.iter().find(answers),
     }
+    .or(addresses.first())
+    .copied()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Target;
+    use std::net::{SocketAddr, TcpListener};
+
+    use super::{Target, choose};
 
     #[track_caller]
     fn check(url: &str, expected: Option<(&str, &str, &str, bool)>) {
@@ -143,5 +157,19 @@ mod tests {
         check("ws://user@127.0.0.1:1", None);
         check("ws://127.0.0.1:notaport", None);
         check("ws://127.0.0.1:1/a b", None);
+    }
+
+    #[test]
+    fn of_several_addresses_one_that_answers_is_chosen() {
+        let taken = || TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = |listener: &TcpListener| listener.local_addr().expect("bound");
+        let dead = address(&taken());
+        let (live, other) = (taken(), taken());
+        let check = |addresses: &[SocketAddr], expected| assert_eq!(choose(addresses), expected, "{addresses:?}");
+        check(&[dead, address(&live), address(&other)], Some(address(&live)));
+        check(&[address(&other), address(&live)], Some(address(&other)));
+        check(&[dead, dead], Some(dead));
+        check(&[dead], Some(dead));
+        check(&[], None);
     }
 }
