@@ -53,6 +53,9 @@ pub(crate) fn run(idle: &Idle) -> anyhow::Result<Report> {
             bench.open(idle.common.in_flight, idle.common.attempts)?;
             report.problems.extend(bench.not_open());
         }
+        if !report.problems.is_empty() {
+            break; // what less than all of them leave behind would be compared with what all of them do
+        }
         bench.close()?;
         bench.hold(idle.hold)?;
         memory.closed.push(resident(&bench)?);

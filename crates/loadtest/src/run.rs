@@ -192,10 +192,20 @@ impl<'a> Bench<'a> {
         report
     }
 
-    /// The problem that not all connections are open, if so.
+    /// The problem that not all connections are open, if so, with what came of the attempts of this round.
     pub(crate) fn not_open(&self) -> Option<String> {
         let missing = self.targets.len() - self.engine.open();
-        (missing > 0).then(|| format!("{missing} connections could not be opened"))
+        let refused = &self.engine.refused;
+        let reasons: Vec<_> = refused
+            .iter()
+            .map(|(reason, count)| format!("{count} x {reason}"))
+            .collect();
+        let why = if reasons.is_empty() {
+            "no answer in time".to_owned()
+        } else {
+            reasons.join(", ")
+        };
+        (missing > 0).then(|| format!("{missing} connections could not be opened ({why})"))
     }
 
     /// Closes everything and completes the report with what ended by itself.

@@ -13,6 +13,8 @@ use protocol::frame::{self, Item, Limits, Parser, Role};
 /// The message at which the fault happens; it always hits the first subscriber of the room.
 const AT: u64 = 5;
 
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\r\n";
+
 const LIMITS: Limits = Limits {
     message_size: 1 << 16,
     fragments: 16,
@@ -32,6 +34,8 @@ pub(crate) enum Fault {
     HangsUp,
     /// Answers the handshake with 503.
     Refuses,
+    /// Answers the first [`AT`] handshakes well and then as [`Fault::Refuses`].
+    Tires,
     /// Answers the handshake with somebody else's accept key.
     MistakesKeys,
 }
@@ -39,6 +43,7 @@ pub(crate) enum Fault {
 #[derive(Default)]
 struct Rooms {
     members: HashMap<String, Vec<Arc<TcpStream>>>,
+    handshakes: u64,
     messages: u64,
     held: Option<Vec<u8>>,
 }
@@ -73,8 +78,14 @@ fn serve(stream: TcpStream, fault: Fault, rooms: &Mutex<Rooms>) -> io::Result<()
     let head = String::from_utf8(head).map_err(io::Error::other)?;
     let path = head.split(' ').nth(1).expect("a request line").to_owned();
     let key = handshake::header(&head, "sec-websocket-key").expect("a key");
+    let is_tired = {
+        let mut rooms = rooms.lock().expect("no panics");
+        rooms.handshakes += 1;
+        rooms.handshakes > AT
+    };
     let accept = match fault {
-        Fault::Refuses => return (&*stream).write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"),
+        Fault::Tires if is_tired => return (&*stream).write_all(REFUSAL),
+        Fault::Refuses => return (&*stream).write_all(REFUSAL),
         Fault::MistakesKeys => handshake::accept_for("another"),
         _ => handshake::accept_for(key),
     };

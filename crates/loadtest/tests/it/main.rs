@@ -311,6 +311,33 @@ fn connections_that_do_not_open_are_a_failure() {
 }
 
 #[test]
+fn rounds_end_with_one_that_does_not_open() {
+    let url = format!("ws://{}", faulty::start(Fault::Tires));
+    let (code, report) = run(&[
+        "idle",
+        "--url",
+        &url,
+        "--pid",
+        &std::process::id().to_string(),
+        "--connections",
+        "5",
+        "--hold",
+        "10ms",
+        "--rounds",
+        "3",
+        "--attempts",
+        "1",
+    ]);
+    assert_eq!(code, Some(1), "{report}");
+    assert_eq!(
+        report["problems"],
+        serde_json::json!(["5 connections could not be opened (5 x answered 503 instead of 101)"]),
+        "{report}"
+    );
+    assert_eq!(report["memory"]["closed"].as_array().map(Vec::len), Some(1), "{report}");
+}
+
+#[test]
 fn what_fails_at_once_is_not_waited_for() {
     // The kernel refuses to connect to a broadcast address before anything is sent.
     let begun = Instant::now();
