@@ -24,7 +24,7 @@ pub struct Arguments {
 pub enum Mode {
     /// One channel: some publish at a steady rate, everybody receives everything.
     Fanout(Fanout),
-    /// Many small channels: everybody publishes to the others of the same room.
+    /// Many small channels: what anybody publishes reaches everybody in the same room, the sender too.
     Chat(Chat),
     /// Opens connections and holds them: what one costs in memory (needs --pid).
     Idle(Idle),

@@ -194,6 +194,66 @@ fn storm_brings_everybody_back() {
     assert_eq!(report["traffic"]["deliveries"], 3 * 200);
 }
 
+#[test]
+fn the_report_for_people_says_what_happened() {
+    let floor = Floor::start();
+    let text = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_fanfare-loadtest"))
+            .args(arguments)
+            .args(["--url", &floor.url, "--pid", &floor.pid()])
+            .output()
+            .expect("the load test starts");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let check = |arguments: &[&str], lines: &[&str]| {
+        let report = text(arguments);
+        for line in lines {
+            assert!(
+                report.lines().any(|found| found.trim().starts_with(line)),
+                "no line {line:?} in\n{report}"
+            );
+        }
+    };
+    check(
+        &["fanout", "--subscribers", "20", "--rate", "100", "--duration", "200ms"],
+        &[
+            "fanout  20 of 20 connections",
+            "opened  20 in ",
+            "published  20 in ",
+            "delivered  400 of 400 in ",
+            "faults  0 lost, 0 duplicated, 0 reordered",
+            "latency  p50 ",
+            "server CPU  ",
+            "own CPU  ",
+            "result  ok",
+        ],
+    );
+    check(
+        &[
+            "idle",
+            "--connections",
+            "20",
+            "--hold",
+            "10ms",
+            "--messages",
+            "1",
+            "--rounds",
+            "1",
+        ],
+        &["idle  20 of 20 connections", "memory  ", "closed  RSS ", "result  ok"],
+    );
+    check(
+        &["storm", "--connections", "20", "--messages", "1"],
+        &[
+            "storm  20 of 20 connections",
+            "all back  20 in ",
+            "delivered  20 of 20 in ",
+            "result  ok",
+        ],
+    );
+}
+
 /// Chats in two rooms on a server with `fault`; `counts` are lost, duplicated, reordered and misdelivered.
 #[track_caller]
 fn check(fault: Fault, counts: [u64; 4], problem: &str) {
