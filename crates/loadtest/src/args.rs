@@ -93,7 +93,11 @@ pub struct Fanout {
     /// How many connections; all of them receive.
     #[arg(long, default_value_t = 1000)]
     pub subscribers: usize,
-    /// How many of them publish.
+    /// So many of them stop reading after the handshake, with a small receive buffer. Nothing is expected to arrive there. When all is
+    /// published they read on, and the report says how many the server has closed with 1013.
+    #[arg(long, default_value_t = 0)]
+    pub stalled: usize,
+    /// How many of the others publish.
     #[arg(long, default_value_t = 1)]
     pub publishers: usize,
     /// Messages per second, of all publishers together.

@@ -1,10 +1,12 @@
 //! The poll loop: all connections of a run, on one thread.
 //!
-//! Owns the sockets and counts how they fared. What a message means is the business of whoever calls [`Engine::turn`].
+//! Owns the sockets and counts how they fared. What a message means is the business of whoever calls [`Engine::turn`]. Connections that
+//! are to stall leave the poll when they are open, until [`Engine::read_on`].
 //! Invariant: a connection's index is its poll token, and `open` is the number of sockets that have finished their handshake.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,9 @@ use crate::target::Target;
 /// Read at once; a merged write of a busy channel fits.
 const BUFFER: usize = 64 * 1024;
 
+/// Bytes that the kernel takes for a connection that does not read; Linux doubles them, and has 2304 as its least.
+const STALLED_BUFFER: usize = 4 * 1024;
+
 /// Gets a message: the connection's index, the payload, and when it was read.
 pub(crate) type Deliver<'a> = dyn FnMut(usize, &[u8], Instant) + 'a;
 
@@ -29,6 +34,7 @@ pub(crate) struct Engine {
     buffer: Vec<u8>,
     tls: Option<Arc<ClientConfig>>,
     sources: u8,
+    stalled: Range<usize>,
     sockets: Vec<Option<Socket>>,
     open: usize,
     /// How long handshakes took, from connect to 101, in microseconds.
@@ -37,24 +43,34 @@ pub(crate) struct Engine {
     pub(crate) refused: BTreeMap<String, u64>,
     /// Why open connections ended, and how often. What the run itself closes does not count.
     pub(crate) ended: BTreeMap<String, u64>,
+    /// The same for connections that were to stall.
+    pub(crate) stalled_ended: BTreeMap<String, u64>,
     /// Connections whose opening failed since someone last looked.
     failed: Vec<usize>,
 }
 
 impl Engine {
-    /// An engine for connections `0..connections`, none of them open; `sources` loopback addresses take turns.
-    pub(crate) fn new(connections: usize, sources: u8, tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
+    /// An engine for connections `0..connections`, none of them open, of which `stalled` will not read; `sources` loopback addresses take
+    /// turns.
+    pub(crate) fn new(
+        connections: usize,
+        stalled: Range<usize>,
+        sources: u8,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             buffer: vec![0; BUFFER],
             tls,
             sources: sources.max(1),
+            stalled,
             sockets: (0..connections).map(|_| None).collect(),
             open: 0,
             handshakes: latencies(),
             refused: BTreeMap::new(),
             ended: BTreeMap::new(),
+            stalled_ended: BTreeMap::new(),
             failed: Vec::new(),
         })
     }
@@ -72,7 +88,8 @@ impl Engine {
     /// Begins connection `index`; how it went shows in later turns.
     pub(crate) fn connect(&mut self, index: usize, target: &Target) {
         let source = u8::try_from(index % usize::from(self.sources)).unwrap_or(0) + 1;
-        let begun = Socket::connect(target, source, self.tls.as_ref()).and_then(|mut socket| {
+        let receive_buffer = self.stalled.contains(&index).then_some(STALLED_BUFFER);
+        let begun = Socket::connect(target, source, receive_buffer, self.tls.as_ref()).and_then(|mut socket| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(socket.tcp(), Token(index), interest)?;
             Ok(socket)
@@ -106,6 +123,9 @@ impl Engine {
                 Ok(Progress::Opened(after)) => {
                     self.open += 1;
                     self.handshakes.saturating_record(micros(after));
+                    if self.stalled.contains(&index) {
+                        self.poll.registry().deregister(socket.tcp())?;
+                    }
                 }
                 Err(reason) => self.lose(index, was_open, reason),
             }
@@ -141,6 +161,20 @@ impl Engine {
         }
     }
 
+    /// Lets the stalled connections read, until the servers have ended all of them or `until` has come. What they read is nobody's.
+    pub(crate) fn read_on(&mut self, until: Instant) -> io::Result<()> {
+        for index in self.stalled.clone() {
+            if let Some(socket) = &mut self.sockets[index] {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                self.poll.registry().register(socket.tcp(), Token(index), interest)?;
+            }
+        }
+        let stalled = self.stalled.clone();
+        self.turn_until(until, &mut |_, _, _| {}, |engine| {
+            engine.sockets[stalled.clone()].iter().all(Option::is_none)
+        })
+    }
+
     /// Drops every connection at once, as a failed load balancer would.
     pub(crate) fn drop_all(&mut self) {
         self.sockets.iter_mut().for_each(|socket| *socket = None);
@@ -163,7 +197,11 @@ impl Engine {
         self.sockets[index] = None;
         if was_open {
             self.open -= 1;
-            *self.ended.entry(reason).or_default() += 1;
+            let ended = match self.stalled.contains(&index) {
+                true => &mut self.stalled_ended,
+                false => &mut self.ended,
+            };
+            *ended.entry(reason).or_default() += 1;
         } else {
             self.refuse(index, reason);
         }

@@ -2,12 +2,14 @@
 //!
 //! A connection is an index, counted from 0 in the order of opening; connections are dealt to the servers in turn.
 
+use std::ops::Range;
+
 /// The connections of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
     /// For each connection, its channel.
     channel_of: Vec<usize>,
-    /// For each channel, how many connections it has.
+    /// For each channel, how many of its connections read.
     sizes: Vec<usize>,
     /// Who publishes, in the order in which they take turns.
     senders: Vec<usize>,
@@ -17,6 +19,8 @@ pub(crate) struct Layout {
     slots: Vec<usize>,
     /// For each connection, where its streams begin: it has one for each sender of its channel.
     streams_of: Vec<usize>,
+    /// Who stops reading after the handshake.
+    stalled: Range<usize>,
 }
 
 impl Layout {
@@ -65,12 +69,28 @@ impl Layout {
             slot_of,
             slots,
             streams_of,
+            stalled: 0..0,
         }
+    }
+
+    /// The last `count` connections stop reading: nothing is expected to reach them.
+    #[must_use]
+    pub(crate) fn with_stalled(mut self, count: usize) -> Self {
+        self.stalled = self.connections() - count..self.connections();
+        for index in self.stalled.clone() {
+            self.sizes[self.channel_of[index]] -= 1;
+        }
+        self
     }
 
     /// How many connections there are.
     pub(crate) fn connections(&self) -> usize {
         self.channel_of.len()
+    }
+
+    /// Who stops reading after the handshake.
+    pub(crate) fn stalled(&self) -> Range<usize> {
+        self.stalled.clone()
     }
 
     /// Who publishes, in the order in which they take turns.
@@ -137,5 +157,11 @@ mod tests {
         assert_eq!(layout.audience(4), 2);
         assert_eq!(layout.stream(0, 2), None);
         assert_eq!(layout.stream(0, 99), None);
+    }
+
+    #[test]
+    fn nothing_is_expected_where_nobody_reads() {
+        let layout = Layout::one_channel(5, 2).with_stalled(2);
+        assert_eq!((layout.stalled(), layout.audience(0)), (3..5, 3));
     }
 }

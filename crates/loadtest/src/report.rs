@@ -104,6 +104,9 @@ pub struct Report {
     /// How reconnecting went, one entry a round.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub storms: Vec<Opened>,
+    /// What became of the connections that stopped reading.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<Stalled>,
     /// Open connections that ended by themselves: reasons and counts.
     pub ended: BTreeMap<String, u64>,
     /// What must not be, in words; empty is success.
@@ -121,6 +124,17 @@ pub struct Opened {
     pub handshake: Quantiles,
     /// Attempts that failed: reasons and counts.
     pub refused: BTreeMap<String, u64>,
+}
+
+/// Connections that stopped reading after the handshake, until all was published.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stalled {
+    /// How many there were.
+    pub connections: usize,
+    /// How many of them the server has closed with 1013.
+    pub closed_as_slow: u64,
+    /// How those that ended did: reasons and counts.
+    pub ended: BTreeMap<String, u64>,
 }
 
 /// What was published and what arrived.
@@ -245,6 +259,9 @@ impl fmt::Display for Report {
         if let Some(memory) = &self.memory {
             write_memory(f, memory)?;
         }
+        if let Some(stalled) = &self.stalled {
+            write_stalled(f, stalled)?;
+        }
         for (reason, count) in &self.ended {
             row(f, "ended", format_args!("{count} x {reason}"))?;
         }
@@ -342,6 +359,23 @@ fn write_traffic(f: &mut fmt::Formatter<'_>, traffic: &TrafficReport) -> fmt::Re
         "own CPU",
         format_args!("{:.2} s, {share:.0} % of one core{warning}", used.own.cpu()),
     )
+}
+
+fn write_stalled(f: &mut fmt::Formatter<'_>, stalled: &Stalled) -> fmt::Result {
+    let Stalled {
+        connections,
+        closed_as_slow,
+        ended,
+    } = stalled;
+    row(
+        f,
+        "stalled",
+        format_args!("{closed_as_slow} of {connections} closed with 1013, as too slow"),
+    )?;
+    for (reason, count) in ended {
+        row(f, "", format_args!("{count} x {reason}"))?;
+    }
+    Ok(())
 }
 
 /// Nothing for processes that were not watched.

@@ -14,13 +14,17 @@ use crate::args::{Arguments, Chat, Common, Fanout, Load, Mode};
 use crate::engine::{Engine, latencies};
 use crate::layout::Layout;
 use crate::opening::{Opening, open_all};
-use crate::report::{Meter, Opened, Quantiles, Report, TrafficReport};
+use crate::report::{Meter, Opened, Quantiles, Report, Stalled, TrafficReport};
+use crate::socket::closed_with;
 use crate::target::Target;
 use crate::traffic::{self, Traffic};
 use crate::{idle, storm};
 
 /// How long closing politely may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a server says to a client that does not read fast enough: try again later.
+const TOO_SLOW: u16 = 1013;
 
 /// Does what `arguments` ask for. An error is a run that could not take place; what a run found wrong is in the report.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Report> {
@@ -38,7 +42,11 @@ fn run_fanout(fanout: &Fanout) -> anyhow::Result<Report> {
         fanout.publishers <= fanout.subscribers,
         "--publishers are some of the --subscribers"
     );
-    let layout = Layout::one_channel(fanout.subscribers, fanout.publishers);
+    anyhow::ensure!(
+        fanout.stalled <= fanout.subscribers - fanout.publishers,
+        "--stalled are some of the --subscribers that do not publish"
+    );
+    let layout = Layout::one_channel(fanout.subscribers, fanout.publishers).with_stalled(fanout.stalled);
     let bench = Bench::new(&fanout.common, &layout, fanout.path.as_deref(), None)?;
     run_traffic("fanout", bench, &layout, &fanout.load, fanout.rate)
 }
@@ -78,6 +86,9 @@ fn run_traffic(
         let traffic = bench.publish(layout, Traffic::steady(rate, load.duration, load.size, patience))?;
         report.problems.extend(traffic.problems());
         report.traffic = Some(traffic);
+        if !layout.stalled().is_empty() {
+            report.stalled = Some(bench.read_on(layout.stalled().len())?);
+        }
     }
     bench.finish(report)
 }
@@ -124,7 +135,7 @@ impl<'a> Bench<'a> {
             beside: common.beside.clone(),
         };
         meter.read().context("--pid and --beside name running processes")?;
-        let engine = Engine::new(layout.connections(), common.sources, tls)?;
+        let engine = Engine::new(layout.connections(), layout.stalled(), common.sources, tls)?;
         Ok(Self {
             common,
             engine,
@@ -162,6 +173,18 @@ impl<'a> Bench<'a> {
         Ok(TrafficReport::of(&outcome))
     }
 
+    /// Lets the `connections` that stalled read what was kept for them.
+    fn read_on(&mut self, connections: usize) -> anyhow::Result<Stalled> {
+        self.bar.set_message("reading on");
+        self.engine.read_on(Instant::now() + self.common.patience)?;
+        let ended = std::mem::take(&mut self.engine.stalled_ended);
+        Ok(Stalled {
+            connections,
+            closed_as_slow: ended.get(&closed_with(TOO_SLOW)).copied().unwrap_or(0),
+            ended,
+        })
+    }
+
     /// Keeps the connections open and answers pings, for so long.
     pub(crate) fn hold(&mut self, duration: Duration) -> anyhow::Result<()> {
         self.bar.set_message("holding");
@@ -185,6 +208,7 @@ impl<'a> Bench<'a> {
             traffic: None,
             memory: None,
             storms: Vec::new(),
+            stalled: None,
             ended: Default::default(),
             problems: Vec::new(),
         };

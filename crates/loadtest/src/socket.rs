@@ -55,11 +55,20 @@ pub(crate) enum Progress {
 
 impl Socket {
     /// Begins a connection. On Linux `source` picks the address to come from when the target is on IPv4 loopback: one address has ports for
-    /// 28,000 connections only, and servers limit how many handshakes an address may have open.
-    pub(crate) fn connect(target: &Target, source: u8, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
+    /// 28,000 connections only, and servers limit how many handshakes an address may have open. `receive_buffer` is the kernel's, in
+    /// bytes, if it is not to have its usual size.
+    pub(crate) fn connect(
+        target: &Target,
+        source: u8,
+        receive_buffer: Option<usize>,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
         let socket = socket2::Socket::new(Domain::for_address(target.address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
+        if let Some(size) = receive_buffer {
+            socket.set_recv_buffer_size(size)?; // before connecting, which announces it
+        }
         if let (IpAddr::V4(ip), true) = (target.address.ip(), cfg!(target_os = "linux"))
             && ip.is_loopback()
         {
@@ -185,7 +194,7 @@ impl Socket {
                 Item::Message(message) => deliver(&message.data, now),
                 Item::Ping(data) => self.send(&frame::client::pong(&data, rand::random()))?,
                 Item::Pong(_) => {}
-                Item::Close { code: Some(code), .. } => return Err(format!("closed with {code}")),
+                Item::Close { code: Some(code), .. } => return Err(closed_with(code)),
                 Item::Close { code: None, .. } => return Err("closed without a code".to_owned()),
             }
         }
@@ -207,6 +216,11 @@ impl Socket {
             _ => Ok(()),
         }
     }
+}
+
+/// The end of a connection by a Close frame with `code`, in words.
+pub(crate) fn closed_with(code: u16) -> String {
+    format!("closed with {code}")
 }
 
 /// `connect` of a non-blocking socket says EINPROGRESS (115 on Linux, 36 on macOS), for which stable std has no kind.

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use loadtest::handshake;
 use protocol::frame::{self, Item, Limits, Parser, Role};
 
-/// The message at which the fault happens; it always hits the first subscriber of the room.
+/// The message at which the fault happens; it always hits the first subscriber of the room, or the last
+/// where that is said.
 const AT: u64 = 5;
 
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\r\n";
@@ -32,6 +33,8 @@ pub(crate) enum Fault {
     Leaks,
     /// Ends the subscriber's connection.
     HangsUp,
+    /// Tells the last subscriber that it is too slow.
+    GivesUp,
     /// Answers the handshake with 503.
     Refuses,
     /// Answers the first [`AT`] handshakes well and then as [`Fault::Refuses`].
@@ -140,6 +143,12 @@ impl Rooms {
             if !is_hit && let Some(held) = self.held.take() {
                 write(member, &held);
             }
+        }
+        if fault == Fault::GivesUp
+            && is_hit
+            && let Some(last) = self.members[path].last()
+        {
+            write(last, &frame::close(Some((1013, "slow consumer"))));
         }
         if fault == Fault::Leaks && is_hit {
             let others = self.members.iter().filter(|(other, _)| other.as_str() != path);

@@ -216,16 +216,29 @@ fn the_report_for_people_says_what_happened() {
         }
     };
     check(
-        &["fanout", "--subscribers", "20", "--rate", "100", "--duration", "200ms"],
+        &[
+            "fanout",
+            "--subscribers",
+            "20",
+            "--stalled",
+            "1",
+            "--rate",
+            "100",
+            "--duration",
+            "200ms",
+            "--patience",
+            "300ms",
+        ],
         &[
             "fanout  20 of 20 connections",
             "opened  20 in ",
             "published  20 in ",
-            "delivered  400 of 400 in ",
+            "delivered  380 of 380 in ",
             "faults  0 lost, 0 duplicated, 0 reordered",
             "latency  p50 ",
             "server CPU  ",
             "own CPU  ",
+            "stalled  0 of 1 closed with 1013",
             "result  ok",
         ],
     );
@@ -370,6 +383,43 @@ fn connections_that_do_not_open_are_a_failure() {
     check_refused(nobody, "Connection refused");
 }
 
+/// Ten connections on a server, the last of which does not read; `ended` is what it finds when it does.
+#[track_caller]
+fn check_stalled(url: &str, closed_as_slow: u64, ended: &Value) {
+    let (code, report) = run(&[
+        "fanout",
+        "--url",
+        url,
+        "--subscribers",
+        "10",
+        "--stalled",
+        "1",
+        "--in-flight",
+        "1",
+        "--rate",
+        "100",
+        "--duration",
+        "200ms",
+        "--patience",
+        "300ms",
+    ]);
+    assert_eq!(
+        (code, &report["problems"]),
+        (Some(0), &Value::Array(vec![])),
+        "{report}"
+    );
+    assert_eq!(report["traffic"]["deliveries"], 20 * 9, "{report}");
+    let stalled = serde_json::json!({ "connections": 1, "closed_as_slow": closed_as_slow, "ended": ended });
+    assert_eq!(report["stalled"], stalled);
+}
+
+#[test]
+fn who_does_not_read_loses_nothing_and_tells_how_it_ended() {
+    check_stalled(&Floor::start().url, 0, &serde_json::json!({}));
+    let url = format!("ws://{}", faulty::start(Fault::GivesUp));
+    check_stalled(&url, 1, &serde_json::json!({ "closed with 1013": 1 }));
+}
+
 #[test]
 fn rounds_end_with_one_that_does_not_open() {
     let url = format!("ws://{}", faulty::start(Fault::Tires));
@@ -455,6 +505,15 @@ fn a_run_that_cannot_take_place_exits_with_2() {
         &["fanout", "--url", "wss://127.0.0.1:1"],
         &["chat", "--url", "ws://127.0.0.1:1", "--clients", "2", "--rooms", "3"],
         &["fanout", "--url", "ws://127.0.0.1:1", "--size", "71"],
+        &[
+            "fanout",
+            "--url",
+            "ws://127.0.0.1:1",
+            "--subscribers",
+            "2",
+            "--stalled",
+            "2",
+        ],
     ] {
         assert_eq!(run(arguments).0, Some(2), "{arguments:?}");
     }
