@@ -227,7 +227,7 @@ fn the_report_for_people_says_what_happened() {
             "--duration",
             "200ms",
             "--patience",
-            "300ms",
+            "1s",
         ],
         &[
             "fanout  20 of 20 connections",
@@ -401,7 +401,7 @@ fn check_stalled(url: &str, closed_as_slow: u64, ended: &Value) {
         "--duration",
         "200ms",
         "--patience",
-        "300ms",
+        "1s",
     ]);
     assert_eq!(
         (code, &report["problems"]),
