@@ -3,15 +3,9 @@
 //! A channel name stands in braces, so that everything about one channel falls into one slot of a cluster; it cannot contain braces
 //! itself, so no two names meet. The bare channel has its own name and nothing else.
 //!
-//! An ACL user needs these rules, with the prefix in place of `fanfare:` and the name of the bare channel, if there is one:
-//!
-//! ```text
-//! resetkeys resetchannels -@all &fanfare:* &chat-channel
-//! +subscribe +unsubscribe +publish +ping
-//! +client|setname +info +config|get +unwatch
-//! ```
-//!
-//! Those of the last line are only asked at the start, to warn about what is dangerous, and by the pool; a bus without them works.
+//! An ACL user needs the rules in `k8s/base/redis/users.acl`, with the prefix in place of `fanfare:` and the name of the bare channel, if
+//! there is one. Of them `+info`, `+config|get` and `+unwatch` are only for the questions at the start, which warn about what is dangerous,
+//! and for the pool; a bus without them works.
 
 use protocol::Channel;
 use uuid::Uuid;

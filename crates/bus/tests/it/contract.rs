@@ -1,4 +1,5 @@
-//! What every bus promises, checked on the memory bus and on Redis by the same cases; and what only several nodes can show.
+//! What every bus promises, checked on the memory bus and on Redis by the same cases, also on Redis as it is deployed; and what only
+//! several nodes can show.
 
 use std::time::Duration;
 
@@ -21,6 +22,17 @@ macro_rules! on_both {
                 let redis = super::Redis::start().await;
                 let config = super::RedisConfig { queue: $limits, ..super::RedisConfig::new(redis.url()) };
                 super::$case(&mut super::Node::up(config).await).await;
+            }
+        )* }
+        /// With the files that are deployed: as the user of the gateway, who may only what they say.
+        mod deployed { $(
+            #[tokio::test]
+            async fn $case() {
+                let redis = super::Redis::start_deployed().await;
+                let config = super::RedisConfig { queue: $limits, ..redis.deployed_config() };
+                super::$case(&mut super::Node::up(config).await).await;
+                let denied = redis.denied().await;
+                assert!(denied.is_empty(), "{denied:?}");
             }
         )* }
     };

@@ -53,6 +53,44 @@ impl Redis {
         panic!("redis-server does not start");
     }
 
+    /// Starts one with the configuration and the users that are deployed on Kubernetes, and one more user who may look.
+    pub(crate) async fn start_deployed() -> Self {
+        let users = Self::deployed_users().replace("GATEWAY_PASSWORD", ">g4teway");
+        let users = users.replace("PROBE_PASSWORD", ">pr0be") + "user operator on >0perator +acl|log\n";
+        Self::start_with(move |port, dir| {
+            let file = dir.join("users.acl");
+            std::fs::write(&file, &users).expect("written");
+            let conf = concat!(env!("CARGO_MANIFEST_DIR"), "/../../k8s/base/redis/redis.conf");
+            let file = file.to_str().expect("text");
+            let port = port.to_string();
+            let over = ["--port", &port, "--bind", "127.0.0.1", "--aclfile", file];
+            ["--include", conf].into_iter().chain(over).map(str::to_owned).collect()
+        })
+        .await
+    }
+
+    /// The users that are deployed, without their passwords.
+    pub(crate) fn deployed_users() -> String {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../k8s/base/redis/users.acl");
+        std::fs::read_to_string(file).expect("the file is there")
+    }
+
+    /// What a gateway that is deployed knows of such a Redis.
+    pub(crate) fn deployed_config(&self) -> RedisConfig {
+        let mut config = RedisConfig::new(self.url());
+        config.username = Some("fanfare".to_owned());
+        config.password = Some("g4teway".to_owned());
+        config
+    }
+
+    /// What such a Redis has refused to somebody.
+    pub(crate) async fn denied(&self) -> Vec<redis::Value> {
+        let client = redis::Client::open(format!("redis://operator:0perator@127.0.0.1:{}", self.port)).expect("a URL");
+        let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+        let log = redis::cmd("ACL").arg("LOG").query_async(&mut connection).await;
+        log.expect("an answer")
+    }
+
     /// Starts one at that port.
     pub(crate) async fn start_at(port: u16) -> Self {
         let redis = Self::try_start(port, &|port, _| vec!["--port".into(), port.to_string()]).await;

@@ -1,4 +1,4 @@
-//! TLS and an ACL user with exactly the rights that the documentation of the names lists.
+//! TLS, and an ACL user with exactly the rights that are deployed.
 
 use std::path::Path;
 
@@ -7,12 +7,17 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use crate::support::{Node, Redis};
 
-/// The rules as they stand in the comment that deployments copy from.
-fn rules() -> Vec<&'static str> {
-    let source = include_str!("../../src/redis/keys.rs");
-    let (_, rest) = source.split_once("```text\n").expect("the rules begin");
-    let (rules, _) = rest.split_once("//! ```").expect("the rules end");
-    rules.split_whitespace().filter(|word| *word != "//!").collect()
+/// The rules of the gateway's user.
+fn rules() -> Vec<String> {
+    let users = Redis::deployed_users();
+    let rules = users
+        .lines()
+        .find_map(|line| line.strip_prefix("user fanfare on GATEWAY_PASSWORD "));
+    rules
+        .expect("the user is there")
+        .split(' ')
+        .map(str::to_owned)
+        .collect()
 }
 
 fn write_certificates(dir: &Path) {
@@ -56,9 +61,10 @@ async fn tls_and_an_acl_user_with_few_rights() {
         arguments
     })
     .await;
+    let rules = rules();
     let words: Vec<_> = ["ACL", "SETUSER", "ann", "on", ">p@ss"]
         .into_iter()
-        .chain(rules())
+        .chain(rules.iter().map(String::as_str))
         .collect();
     let _: String = redis.ask(&words).await;
 
