@@ -25,6 +25,9 @@ use crate::target::Target;
 /// Read at once; a merged write of a busy channel fits.
 const BUFFER: usize = 64 * 1024;
 
+/// So many sockets are worked through before it is looked whether a message is due: with more, reading a wide channel makes it late.
+const EVENTS: usize = 64;
+
 /// Bytes that the kernel takes for a connection that does not read; Linux doubles them, and has 2304 as its least.
 const STALLED_BUFFER: usize = 4 * 1024;
 
@@ -64,7 +67,7 @@ impl Engine {
     ) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
-            events: Events::with_capacity(1024),
+            events: Events::with_capacity(EVENTS),
             buffer: vec![0; BUFFER],
             tls,
             sources: sources.max(1),
