@@ -30,10 +30,11 @@ use tokio::sync::Notify;
 use crate::connections::{ConnectionId, Connections, LaneSettings, Wire};
 use crate::door::Pass;
 use crate::inbox::{Inbox, Item};
-use crate::lane::{Ended, Lane, LaneStats, UntilOver};
+use crate::lane::Lane;
 use crate::line::End;
 use crate::outbound::Outbound;
-use crate::server::echo_protocol;
+use crate::stats::{Ended, LaneStats, UntilOver};
+use crate::upgrade::echo_protocol;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use protocol::frame::{self, Kind, Message};
 use protocol::{Close, Command, Dialect, Encoding};
 
-use crate::lane::Dropped;
+use crate::stats::Dropped;
 
 /// Who is behind a connection, and how much of its allowance is used.
 pub(crate) struct Client {

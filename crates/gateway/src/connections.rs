@@ -18,7 +18,7 @@ use crate::drain::{Pace, Schedule};
 use crate::hub::{Delivered, Hub, SocketKey, WindowSettings};
 use crate::inbox::InboxLimits;
 use crate::interest::Interest;
-use crate::lane::{Dropped, Ended, LaneStats};
+use crate::stats::{Dropped, Ended, LaneStats};
 
 mod connection;
 #[cfg(test)]

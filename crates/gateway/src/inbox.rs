@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::Counter;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use protocol::Publication;
 
+use crate::admission::Admitted;
+use crate::client::Client;
 use crate::drain::Pace;
-use crate::upgrade::Handover;
+use crate::interest::Interest;
 
 /// One thing for a lane to do.
 pub(crate) enum Item {
@@ -26,6 +29,18 @@ pub(crate) enum Item {
     Pause(Duration),
     /// End the lane.
     Stop,
+}
+
+/// A connection on its way to its lane.
+pub(crate) struct Handover {
+    pub(crate) stream: std::net::TcpStream,
+    /// The answer to the handshake, not yet written.
+    pub(crate) head: Bytes,
+    /// What the client sent right after its request.
+    pub(crate) early: Bytes,
+    pub(crate) client: Client,
+    pub(crate) admitted: Admitted,
+    pub(crate) interest: Interest,
 }
 
 /// The queue from the node to one lane.

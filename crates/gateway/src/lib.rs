@@ -57,6 +57,7 @@ mod reactor;
 mod relay;
 mod rest;
 mod server;
+mod stats;
 mod tls;
 mod upgrade;
 

@@ -14,7 +14,8 @@ use prometheus::{
 };
 
 use crate::admission::{Admission, Full};
-use crate::lane::{Dropped, Lane};
+use crate::lane::Lane;
+use crate::stats::Dropped;
 
 /// The metrics that are written where things happen.
 pub(crate) struct Metrics {

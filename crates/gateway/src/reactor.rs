@@ -20,11 +20,11 @@ use socket2::SockRef;
 
 use crate::connections::{ConnectionId, Connections, LaneSettings, Wire};
 use crate::hub::SocketKey;
-use crate::inbox::{Inbox, Item};
-use crate::lane::{Ended, Lane, LaneStats};
+use crate::inbox::{Handover, Inbox, Item};
+use crate::lane::Lane;
 use crate::outbound::Outbound;
 use crate::rest::Rest;
-use crate::upgrade::Handover;
+use crate::stats::{Ended, LaneStats};
 
 const WAKE: Token = Token(usize::MAX);
 /// The loop turns at least this often, so that a dead one can be told from a quiet one.

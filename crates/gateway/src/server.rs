@@ -18,7 +18,7 @@ use actix_tls::accept::max_concurrent_tls_connect;
 use actix_tls::accept::rustls_0_23::Acceptor;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderMap, HeaderValue};
+use actix_web::http::header::HeaderValue;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpMessage, HttpRequest, HttpResponse, web};
@@ -33,7 +33,7 @@ use crate::line::{Line, OverTcp};
 use crate::metrics::Rejected;
 use crate::node::Node;
 use crate::outbound::Outbound;
-use crate::upgrade::{CanBeHandedOver, upgrade};
+use crate::upgrade::{CanBeHandedOver, echo_protocol, upgrade};
 use crate::{demo, tls};
 
 /// How the public listener serves sockets.
@@ -305,24 +305,6 @@ async fn connect(
             Ok(response)
         }
     }
-}
-
-/// Clients that offer subprotocols fail unless one is chosen; a plain WebSocket speaks them all.
-pub(crate) fn echo_protocol(request: &HttpRequest, headers: &mut HeaderMap) {
-    let offered = request
-        .headers()
-        .get(header::SEC_WEBSOCKET_PROTOCOL)
-        .and_then(|offered| offered.to_str().ok());
-    let first = offered.and_then(|offered| offered.split(',').next()).map(str::trim);
-    if let Some(Ok(first)) = first.filter(|first| is_token(first)).map(HeaderValue::from_str) {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, first);
-    }
-}
-
-/// Whether a text is a token of HTTP; nothing else may come back in our answer.
-fn is_token(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_allowed)
 }
 
 fn accepts_html(request: &HttpRequest) -> bool {

@@ -12,8 +12,8 @@ use super::wheel::Tick;
 use crate::admission::Admitted;
 use crate::client::Client;
 use crate::hub::Membership;
-use crate::lane::Ended;
 use crate::outbox::{Outbox, frames_in};
+use crate::stats::Ended;
 
 /// The way out of one connection. Writing takes what it can now; `WouldBlock` leaves the rest to the outbox.
 pub(crate) trait Wire: Write {

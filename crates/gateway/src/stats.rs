@@ -1,0 +1,190 @@
+//! What a lane has counted since it started, what it has now, and the reasons that it counts by.
+//!
+//! Invariant: only the lane itself writes its counters, but for the slowest turn, which a scrape begins anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bus::Counter;
+use protocol::Close;
+
+/// Why a publication or a message was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// Not a JSON text.
+    Malformed,
+    /// The channel is not open to publications of clients.
+    NotAllowed,
+    /// Beyond the client's allowance.
+    RateLimit,
+    /// In an outbox that was full.
+    SlowConsumer,
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The connection broke without a Close.
+    Lost,
+    /// Nothing was heard from the client for too long.
+    PingTimeout,
+    /// It was closed by a Close of the gateway; one that answers the client's is the client's doing.
+    Closed(Close),
+}
+
+/// What a lane has counted since it started, and what it has now.
+#[derive(Debug)]
+pub(crate) struct LaneStats {
+    /// The number of the lane.
+    pub(crate) lane: usize,
+    /// Connections open now.
+    pub(crate) connections: Counter,
+    /// Channels with subscribers here now.
+    pub(crate) channels: Counter,
+    /// Subscriptions here now.
+    pub(crate) subscriptions: Counter,
+    /// Bytes in outboxes now.
+    pub(crate) outbox_bytes: Counter,
+    pub(crate) opened: Counter,
+    pub(crate) received_messages: Counter,
+    pub(crate) received_bytes: Counter,
+    pub(crate) deliveries: Counter,
+    pub(crate) writes: Counter,
+    pub(crate) sent_bytes: Counter,
+    pub(crate) panics: Counter,
+    dropped: [Counter; Dropped::ALL.len()],
+    ended: [Counter; Ended::REASONS.len()],
+    /// The longest turn of the loop in microseconds, since it was last read.
+    slowest_turn: Counter,
+    /// Milliseconds from `start` to the last turn.
+    ticked: Counter,
+    /// It has ended because nothing was left for it to do.
+    is_over: AtomicBool,
+    start: Instant,
+}
+
+/// Notes the end of a lane when it is dropped.
+pub(crate) struct UntilOver(pub(crate) Arc<LaneStats>);
+
+impl Drop for UntilOver {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Dropped {
+    pub(crate) const ALL: [Self; 4] = [Self::Malformed, Self::NotAllowed, Self::RateLimit, Self::SlowConsumer];
+
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::NotAllowed => "not_allowed",
+            Self::RateLimit => "rate_limit",
+            Self::SlowConsumer => "slow_consumer",
+        }
+    }
+}
+
+impl Ended {
+    pub(crate) const REASONS: [&'static str; 8] = [
+        "client",
+        "lost",
+        "ping_timeout",
+        "slow_consumer",
+        "drain",
+        "protocol",
+        "policy",
+        "internal",
+    ];
+
+    /// The reason as the metric and the log have it.
+    pub(crate) fn label(self) -> &'static str {
+        Self::REASONS[self.index()]
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Closed(Close::Answer { .. }) => 0,
+            Self::Lost => 1,
+            Self::PingTimeout => 2,
+            Self::Closed(Close::SlowConsumer) => 3,
+            Self::Closed(Close::Shutdown) => 4,
+            Self::Closed(Close::Protocol | Close::InvalidUtf8 | Close::TooLarge) => 5,
+            Self::Closed(Close::Policy) => 6,
+            Self::Closed(Close::Internal) => 7,
+        }
+    }
+}
+
+impl LaneStats {
+    pub(crate) fn new(lane: usize) -> Self {
+        Self {
+            lane,
+            connections: Counter::default(),
+            channels: Counter::default(),
+            subscriptions: Counter::default(),
+            outbox_bytes: Counter::default(),
+            opened: Counter::default(),
+            received_messages: Counter::default(),
+            received_bytes: Counter::default(),
+            deliveries: Counter::default(),
+            writes: Counter::default(),
+            sent_bytes: Counter::default(),
+            panics: Counter::default(),
+            dropped: Default::default(),
+            ended: Default::default(),
+            slowest_turn: Counter::default(),
+            ticked: Counter::default(),
+            is_over: AtomicBool::new(false),
+            start: Instant::now(),
+        }
+    }
+
+    pub(crate) fn drop_some(&self, reason: Dropped, count: u64) {
+        self.dropped[reason as usize].add(count);
+    }
+
+    pub(crate) fn dropped(&self, reason: Dropped) -> u64 {
+        self.dropped[reason as usize].get()
+    }
+
+    pub(crate) fn end_one(&self, reason: Ended) {
+        self.ended[reason.index()].add(1);
+    }
+
+    /// How many connections ended, for each of [`Ended::REASONS`].
+    pub(crate) fn ended(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Ended::REASONS.into_iter().zip(self.ended.iter().map(Counter::get))
+    }
+
+    /// Notes a turn of the loop that began at `began` and ends at `now`.
+    pub(crate) fn tick(&self, began: Instant, now: Instant) {
+        self.ticked.set(micros(now - self.start) / 1000);
+        let turn = micros(now - began);
+        if turn > self.slowest_turn.get() {
+            self.slowest_turn.set(turn);
+        }
+    }
+
+    /// How long ago the last turn ended; a lane that is over owes none.
+    pub(crate) fn silence(&self) -> Duration {
+        if self.is_over.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        self.start
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.ticked.get()))
+    }
+
+    /// The longest turn since the last call.
+    pub(crate) fn take_slowest_turn(&self) -> Duration {
+        let slowest = self.slowest_turn.get();
+        self.slowest_turn.set(0);
+        Duration::from_micros(slowest)
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
