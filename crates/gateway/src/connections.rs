@@ -10,7 +10,6 @@ use bus::Outgoing;
 use bytes::{Bytes, BytesMut};
 use protocol::Close;
 use protocol::frame::{self, FrameError, Item as Frame, Limits};
-use slab::Slab;
 
 use crate::admission::Admitted;
 use crate::client::{Action, Client};
@@ -21,12 +20,14 @@ use crate::interest::Interest;
 use crate::stats::{Dropped, Ended, LaneStats};
 
 mod connection;
+mod table;
 #[cfg(test)]
 mod tests;
 mod wheel;
 
 pub(crate) use connection::Wire;
-use connection::{Connection, Sent, State};
+use connection::{Connection, State};
+use table::Table;
 use wheel::{Tick, Wheel};
 
 /// So many bytes of pongs wait for the end of a read.
@@ -79,72 +80,12 @@ pub(crate) struct Connections<W> {
     now: Instant,
 }
 
-/// The connections, apart from the hub, so that the hub can write to them.
-struct Table<W> {
-    slab: Slab<Connection<W>>,
-    /// The most bytes that may wait for one connection.
-    most_waiting: usize,
-    /// The most bytes that may wait for all of them; past it, `least` is the most for each.
-    budget: usize,
-    least: usize,
-    waiting: usize,
-    sent_bytes: u64,
-    /// Frames that were dropped because outboxes were full.
-    dropped: u64,
-    /// Connections that were found broken or too slow; they leave the hub when what is under way is done.
-    doomed: Vec<ConnectionId>,
-}
-
-impl<W: Wire> Table<W> {
-    fn send(&mut self, key: SocketKey, frames: &Bytes) {
-        let Some(connection) = self.slab.get_mut(key) else {
-            return;
-        };
-        let before = connection.waiting();
-        let most = if self.waiting < self.budget {
-            self.most_waiting
-        } else {
-            self.least
-        };
-        let generation = connection.generation;
-        let sent = connection.send(frames, most);
-        self.waiting = self.waiting + connection.waiting() - before;
-        match sent {
-            Sent::Taken => self.sent_bytes += frames.len() as u64,
-            Sent::Overflow { dropped } => {
-                self.dropped += dropped;
-                self.doomed.push(ConnectionId { key, generation });
-            }
-            Sent::Broken => self.doomed.push(ConnectionId { key, generation }),
-            Sent::Refused => {}
-        }
-    }
-
-    /// Changes a connection and keeps the sum of what waits.
-    fn change<R>(&mut self, key: SocketKey, change: impl FnOnce(&mut Connection<W>) -> R) -> R {
-        let connection = &mut self.slab[key];
-        let before = connection.waiting();
-        let result = change(connection);
-        self.waiting = self.waiting + connection.waiting() - before;
-        result
-    }
-}
-
 impl<W: Wire> Connections<W> {
     pub(crate) fn new(settings: LaneSettings, stats: Arc<LaneStats>) -> Self {
         let now = Instant::now();
         Self {
             hub: Hub::new(settings.windows),
-            table: Table {
-                slab: Slab::new(),
-                most_waiting: settings.outbox,
-                budget: settings.outboxes,
-                least: settings.inbox.turn_bytes,
-                waiting: 0,
-                sent_bytes: 0,
-                dropped: 0,
-                doomed: Vec::new(),
-            },
+            table: Table::new(&settings),
             settings,
             stats,
             wheel: Wheel::new(),

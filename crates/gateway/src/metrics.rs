@@ -1,23 +1,22 @@
-//! Every metric, its help text and its labels.
+//! The metrics that are written where things happen, and the text of all of them.
 //!
-//! Lanes and the bus keep plain counters of their own; they are added up here when somebody scrapes, on the admin listener's thread, so
-//! that a scrape costs the delivery path nothing. No label ever names a channel, a client or a node.
+//! What is counted elsewhere is added up by [`sums`] when somebody scrapes. No label ever names a channel, a client or a node.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use bus::{Bus, Counter};
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
+use bus::Bus;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::admission::{Admission, Full};
 use crate::lane::Lane;
-use crate::stats::Dropped;
 
-/// The metrics that are written where things happen.
+mod sums;
+
+use sums::Sums;
+
+/// The metrics, ready to be written and scraped.
 pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) published: IntCounter,
@@ -171,12 +170,7 @@ impl Metrics {
         bus: Arc<dyn Bus>,
         admission: Arc<Admission>,
     ) -> Result<(), prometheus::Error> {
-        self.registry.register(Box::new(Sums {
-            lanes,
-            bus,
-            admission,
-            descriptions: OnceLock::new(),
-        }))
+        self.registry.register(Box::new(Sums::new(lanes, bus, admission)))
     }
 
     pub(crate) fn reject(&self, reason: Rejected) {
@@ -189,220 +183,4 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
-}
-
-/// What others count, read at each scrape.
-struct Sums {
-    lanes: Vec<Lane>,
-    bus: Arc<dyn Bus>,
-    admission: Arc<Admission>,
-    descriptions: OnceLock<Vec<Desc>>,
-}
-
-impl Sums {
-    fn families(&self) -> Result<Vec<Box<dyn Collector>>, prometheus::Error> {
-        let lanes = |value: fn(&Lane) -> u64| -> u64 { self.lanes.iter().map(value).sum() };
-        let health = self.bus.health();
-        let stats = self.bus.stats();
-        Ok(vec![
-            gauge(
-                "fanfare_connections",
-                "Connections open now.",
-                lanes(|lane| lane.stats.connections.get()),
-            )?,
-            gauge(
-                "fanfare_connections_max",
-                "Connections that this node may have.",
-                self.admission.most() as u64,
-            )?,
-            gauge(
-                "fanfare_handshakes",
-                "Connections whose handshake is not finished.",
-                self.admission.handshakes() as u64,
-            )?,
-            counter(
-                "fanfare_connections_opened_total",
-                "Connections opened.",
-                lanes(|lane| lane.stats.opened.get()),
-            )?,
-            self.ended()?,
-            gauge(
-                "fanfare_channels",
-                "Channels with subscribers, summed over lanes.",
-                lanes(|lane| lane.stats.channels.get()),
-            )?,
-            gauge(
-                "fanfare_subscriptions",
-                "Subscriptions of clients.",
-                lanes(|lane| lane.stats.subscriptions.get()),
-            )?,
-            counter(
-                "fanfare_messages_received_total",
-                "Messages of clients.",
-                lanes(|lane| lane.stats.received_messages.get()),
-            )?,
-            counter(
-                "fanfare_received_bytes_total",
-                "Bytes of clients, after the handshake.",
-                lanes(|lane| lane.stats.received_bytes.get()),
-            )?,
-            counter(
-                "fanfare_messages_sent_total",
-                "Publications handed to clients, each client counted.",
-                lanes(|lane| lane.stats.deliveries.get()),
-            )?,
-            counter(
-                "fanfare_writes_total",
-                "Writes that carried them; fewer when busy channels are merged.",
-                lanes(|lane| lane.stats.writes.get()),
-            )?,
-            counter(
-                "fanfare_sent_bytes_total",
-                "Bytes handed to clients.",
-                lanes(|lane| lane.stats.sent_bytes.get()),
-            )?,
-            self.dropped()?,
-            gauge(
-                "fanfare_send_queue_bytes",
-                "Bytes that wait for slow clients.",
-                lanes(|lane| lane.stats.outbox_bytes.get()),
-            )?,
-            counter(
-                "fanfare_panics_total",
-                "Connections closed because handling them failed.",
-                lanes(|lane| lane.stats.panics.get()),
-            )?,
-            self.slowest_turn()?,
-            gauge(
-                "fanfare_bus_up",
-                "1 while publications of other nodes are heard.",
-                u64::from(health.link_up),
-            )?,
-            gauge(
-                "fanfare_bus_publisher_up",
-                "1 while publications are taken.",
-                u64::from(health.publisher_up),
-            )?,
-            counter(
-                "fanfare_bus_reconnects_total",
-                "Times the link was established again.",
-                stats.reconnects.get(),
-            )?,
-            seconds(
-                "fanfare_bus_gap_seconds_total",
-                "Time without a link.",
-                stats.gap_millis.get() as f64 / 1000.0,
-            )?,
-            gauge(
-                "fanfare_bus_subscriptions",
-                "Channels subscribed on the bus.",
-                stats.subscriptions.get(),
-            )?,
-            counter(
-                "fanfare_bus_messages_received_total",
-                "Publications heard from the bus.",
-                stats.received.get(),
-            )?,
-            counter(
-                "fanfare_bus_malformed_total",
-                "Publications heard that could not be passed on.",
-                stats.malformed.get(),
-            )?,
-            self.pool(&stats.pool_in_use, &stats.pool_idle)?,
-        ])
-    }
-
-    fn ended(&self) -> Result<Box<dyn Collector>, prometheus::Error> {
-        let opts = Opts::new("fanfare_connections_closed_total", "Connections ended, by reason.");
-        let counters = IntCounterVec::new(opts, &["reason"])?;
-        for lane in &self.lanes {
-            for (reason, count) in lane.stats.ended() {
-                counters.with_label_values(&[reason]).inc_by(count);
-            }
-        }
-        Ok(Box::new(counters))
-    }
-
-    fn dropped(&self) -> Result<Box<dyn Collector>, prometheus::Error> {
-        let opts = Opts::new(
-            "fanfare_messages_dropped_total",
-            "Messages and publications dropped, by reason.",
-        );
-        let counters = IntCounterVec::new(opts, &["reason"])?;
-        counters
-            .with_label_values(&["lane_behind"])
-            .inc_by(self.lanes.iter().map(|lane| lane.inbox.dropped.get()).sum());
-        for reason in Dropped::ALL {
-            let count = self.lanes.iter().map(|lane| lane.stats.dropped(reason)).sum();
-            counters.with_label_values(&[reason.label()]).inc_by(count);
-        }
-        Ok(Box::new(counters))
-    }
-
-    fn slowest_turn(&self) -> Result<Box<dyn Collector>, prometheus::Error> {
-        let gauge = Gauge::new(
-            "fanfare_event_loop_lag_seconds",
-            "The longest turn of a lane since the last scrape.",
-        )?;
-        let slowest = self
-            .lanes
-            .iter()
-            .map(|lane| lane.stats.take_slowest_turn())
-            .max()
-            .unwrap_or_default();
-        gauge.set(slowest.as_secs_f64());
-        Ok(Box::new(gauge))
-    }
-
-    fn pool(&self, in_use: &Counter, idle: &Counter) -> Result<Box<dyn Collector>, prometheus::Error> {
-        let gauges = IntGaugeVec::new(
-            Opts::new("fanfare_pool_connections", "Connections of the pool, by state."),
-            &["state"],
-        )?;
-        for (state, count) in [("in_use", in_use), ("idle", idle)] {
-            gauges
-                .with_label_values(&[state])
-                .set(i64::try_from(count.get()).unwrap_or(i64::MAX));
-        }
-        Ok(Box::new(gauges))
-    }
-}
-
-impl Collector for Sums {
-    fn desc(&self) -> Vec<&Desc> {
-        let describe = || {
-            let families = self.families().unwrap_or_default();
-            families
-                .iter()
-                .flat_map(|family| family.desc().into_iter().cloned().collect::<Vec<_>>())
-                .collect()
-        };
-        self.descriptions.get_or_init(describe).iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        self.families()
-            .unwrap_or_default()
-            .iter()
-            .flat_map(|family| family.collect())
-            .collect()
-    }
-}
-
-fn counter(name: &str, help: &str, value: u64) -> Result<Box<dyn Collector>, prometheus::Error> {
-    let counter = IntCounter::new(name, help)?;
-    counter.inc_by(value);
-    Ok(Box::new(counter))
-}
-
-fn seconds(name: &str, help: &str, value: f64) -> Result<Box<dyn Collector>, prometheus::Error> {
-    let counter = prometheus::Counter::new(name, help)?;
-    counter.inc_by(value);
-    Ok(Box::new(counter))
-}
-
-fn gauge(name: &str, help: &str, value: u64) -> Result<Box<dyn Collector>, prometheus::Error> {
-    let gauge = IntGauge::new(name, help)?;
-    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-    Ok(Box::new(gauge))
 }

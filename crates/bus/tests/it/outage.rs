@@ -209,17 +209,21 @@ async fn a_silent_publisher_is_noticed_and_the_link_kept() {
     assert_eq!(node.bus.stats().reconnects.get(), 0);
 }
 
+/// For a Redis that is found by its name.
+fn by_name(names: &Arc<Names>) -> RedisConfig {
+    RedisConfig {
+        resolver: Arc::clone(names) as _,
+        ..RedisConfig::new("redis://redis.example")
+    }
+}
+
 #[tokio::test]
 async fn moved_behind_its_name() {
     let mut old = Redis::start().await;
     let new = Redis::start().await;
     let names = Arc::new(Names::default());
     names.set(&[old.port]);
-    let config = RedisConfig {
-        resolver: Arc::clone(&names) as _,
-        ..RedisConfig::new("redis://redis.example")
-    };
-    let mut node = Node::up(config).await;
+    let mut node = Node::up(by_name(&names)).await;
     let wishes = two_wishes(&mut node).await;
     names.set(&[]);
     old.kill();
@@ -237,11 +241,7 @@ async fn moved_while_the_old_one_lives_on(cut_off: &str) {
     let new = Redis::start().await;
     let names = Arc::new(Names::default());
     names.set(&[old.port]);
-    let config = RedisConfig {
-        resolver: Arc::clone(&names) as _,
-        ..RedisConfig::new("redis://redis.example")
-    };
-    let mut node = Node::up(config).await;
+    let mut node = Node::up(by_name(&names)).await;
     two_wishes(&mut node).await;
     names.set(&[new.port]);
     let _: i64 = old.ask(&["CLIENT", "KILL", "TYPE", cut_off]).await;
