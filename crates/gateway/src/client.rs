@@ -7,7 +7,7 @@ use std::time::Instant;
 use bus::Outgoing;
 use bytes::Bytes;
 use protocol::frame::{self, Kind, Message};
-use protocol::{Close, Command, Dialect, Encoding};
+use protocol::{Close, Command, Dialect, Encoding, Request};
 
 use crate::stats::Dropped;
 
@@ -105,15 +105,17 @@ impl Client {
                 Kind::Binary => frame::binary(&message.data),
             });
         }
-        match self.dialect.decode(message, self.json_depth) {
-            Ok(Command::Publish { channel, data }) if self.mode == Mode::Publishes => {
-                Action::Publish(Outgoing { channel, data })
-            }
-            Ok(Command::Publish { .. } | Command::Subscribe { .. }) => Action::Drop(Dropped::NotAllowed),
-            Err(error) => {
+        match self.dialect.decode(message, self.json_depth).next() {
+            Some(Ok(Request {
+                command: Ok(Command::Publish { channel, data }),
+                ..
+            })) if self.mode == Mode::Publishes => Action::Publish(Outgoing { channel, data }),
+            Some(Ok(_)) => Action::Drop(Dropped::NotAllowed),
+            Some(Err(error)) => {
                 tracing::debug!(%error, "dropped a message");
                 Action::Drop(Dropped::Malformed)
             }
+            None => Action::Drop(Dropped::Malformed),
         }
     }
 }

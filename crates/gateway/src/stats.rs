@@ -87,7 +87,7 @@ impl Dropped {
 }
 
 impl Ended {
-    pub(crate) const REASONS: [&'static str; 8] = [
+    pub(crate) const REASONS: [&'static str; 14] = [
         "client",
         "lost",
         "ping_timeout",
@@ -96,6 +96,12 @@ impl Ended {
         "protocol",
         "policy",
         "internal",
+        "token",
+        "stale",
+        "expired",
+        "server",
+        "limit",
+        "insufficient_state",
     ];
 
     /// The reason as the metric and the log have it.
@@ -107,12 +113,18 @@ impl Ended {
         match self {
             Self::Closed(Close::Answer { .. }) => 0,
             Self::Lost => 1,
-            Self::PingTimeout => 2,
+            Self::PingTimeout | Self::Closed(Close::NoPong) => 2,
             Self::Closed(Close::SlowConsumer) => 3,
             Self::Closed(Close::Shutdown) => 4,
-            Self::Closed(Close::Protocol | Close::InvalidUtf8 | Close::TooLarge) => 5,
-            Self::Closed(Close::Policy) => 6,
+            Self::Closed(Close::Protocol | Close::InvalidUtf8 | Close::TooLarge | Close::BadRequest) => 5,
+            Self::Closed(Close::Policy | Close::PermissionDenied | Close::NotAvailable) => 6,
             Self::Closed(Close::Internal) => 7,
+            Self::Closed(Close::InvalidToken) => 8,
+            Self::Closed(Close::Stale) => 9,
+            Self::Closed(Close::Expired) => 10,
+            Self::Closed(Close::ByServer) => 11,
+            Self::Closed(Close::ConnectionLimit | Close::ChannelLimit) => 12,
+            Self::Closed(Close::InsufficientState) => 13,
         }
     }
 }

@@ -22,6 +22,28 @@ pub enum Close {
     Policy,
     /// The gateway failed while it handled this connection.
     Internal,
+    /// The client's token is not one of ours.
+    InvalidToken,
+    /// What the client sent is not of its dialect, or does not belong there.
+    BadRequest,
+    /// The client has not said in time who it is.
+    Stale,
+    /// The connection was to last so long and was not refreshed.
+    Expired,
+    /// The application wanted it.
+    ByServer,
+    /// The user has too many connections.
+    ConnectionLimit,
+    /// The server would have to subscribe the client to too many channels.
+    ChannelLimit,
+    /// Publications may have been lost; the client recovers them by connecting again.
+    InsufficientState,
+    /// A ping was not answered.
+    NoPong,
+    /// The client may not be here.
+    PermissionDenied,
+    /// The client asked for something that it cannot be told is turned off.
+    NotAvailable,
 }
 
 impl Close {
@@ -36,6 +58,42 @@ impl Close {
             Self::TooLarge => (1009, "message too large"),
             Self::Internal => (1011, "internal error"),
             Self::SlowConsumer => (1013, "slow consumer"),
+            Self::InvalidToken
+            | Self::BadRequest
+            | Self::Stale
+            | Self::ByServer
+            | Self::ConnectionLimit
+            | Self::ChannelLimit
+            | Self::PermissionDenied
+            | Self::NotAvailable => (1008, "policy violation"),
+            Self::Expired | Self::InsufficientState | Self::NoPong => (1001, "come back"),
+        })
+    }
+
+    /// The close code and reason of the Centrifuge protocol: clients come back after one below 3500, and give up after another. `None` is an
+    /// empty Close. No reason is empty or a JSON text, because clients would read something else into it.
+    pub fn centrifuge(self) -> Option<(u16, &'static str)> {
+        Some(match self {
+            Self::Answer { code } => (code?, ""),
+            Self::Protocol => (1002, "protocol error"),
+            Self::InvalidUtf8 => (1007, "invalid UTF-8"),
+            Self::Shutdown => (3001, "shutdown"),
+            Self::Internal => (3004, "internal server error"),
+            Self::Expired => (3005, "connection expired"),
+            Self::SlowConsumer => (3008, "slow"),
+            Self::InsufficientState => (3010, "insufficient state"),
+            Self::NoPong => (3012, "no pong"),
+            Self::Policy => (3013, "too many requests"),
+            Self::InvalidToken => (3500, "invalid token"),
+            // Of 1009 some clients make an end for good, without a word about why.
+            Self::TooLarge => (3501, "message too large"),
+            Self::BadRequest => (3501, "bad request"),
+            Self::Stale => (3502, "stale"),
+            Self::ByServer => (3503, "force disconnect"),
+            Self::ConnectionLimit => (3504, "connection limit"),
+            Self::ChannelLimit => (3505, "channel limit"),
+            Self::PermissionDenied => (3507, "permission denied"),
+            Self::NotAvailable => (3508, "not available"),
         })
     }
 }

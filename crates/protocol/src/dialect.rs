@@ -6,15 +6,22 @@
 use bytes::Bytes;
 
 use crate::frame::Message;
-use crate::{Channel, Command, Event};
+use crate::{Channel, Event, Request};
 
+mod centrifuge;
 mod raw;
+
+pub use centrifuge::Format;
 
 /// How an event is spelled. Subscribers with the same encoding share the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// The published JSON text, alone, in one text frame.
     Raw = 0,
+    /// Pushes and answers of the Centrifuge protocol, in JSON.
+    CentrifugeJson = 1,
+    /// The same in Protobuf.
+    CentrifugeProtobuf = 2,
 }
 
 /// The protocol that one connection speaks, with what the connection's URL has already settled.
@@ -25,6 +32,29 @@ pub enum Dialect {
         /// The channel that the URL named.
         channel: Channel,
     },
+    /// The Centrifuge protocol: commands with answers, and any number of channels.
+    Centrifuge(Format),
+}
+
+/// The requests in one message, in order. After an error there are no more.
+#[derive(Debug)]
+pub struct Requests(Source);
+
+#[derive(Debug)]
+enum Source {
+    One(Option<Result<Request, DecodeError>>),
+    Many(centrifuge::Commands),
+}
+
+impl Iterator for Requests {
+    type Item = Result<Request, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Source::One(request) => request.take(),
+            Source::Many(commands) => commands.next(),
+        }
+    }
 }
 
 /// Why a message is not a command.
@@ -36,16 +66,21 @@ pub enum DecodeError {
     /// A binary message that is not text. It is dropped and the connection stays.
     #[error("a binary message that is not UTF-8")]
     Binary,
+    /// The message, or a command in it, is not of the dialect. The connection ends.
+    #[error("not of this protocol: {0}")]
+    Malformed(&'static str),
 }
 
 impl Encoding {
     /// How many encodings there are.
-    pub const COUNT: usize = 1;
+    pub const COUNT: usize = 3;
 
-    /// The whole WebSocket frame that tells `event`.
+    /// The whole WebSocket frame that tells `event`; empty if the dialect has no words for it.
     pub fn encode(self, event: &Event<'_>) -> Bytes {
         match self {
             Self::Raw => raw::encode(event),
+            Self::CentrifugeJson => centrifuge::encode(Format::Json, event),
+            Self::CentrifugeProtobuf => centrifuge::encode(Format::Protobuf, event),
         }
     }
 }
@@ -55,22 +90,16 @@ impl Dialect {
     pub fn encoding(&self) -> Encoding {
         match self {
             Self::Raw { .. } => Encoding::Raw,
+            Self::Centrifuge(Format::Json) => Encoding::CentrifugeJson,
+            Self::Centrifuge(Format::Protobuf) => Encoding::CentrifugeProtobuf,
         }
     }
 
-    /// What opening the connection asks for by itself.
-    pub fn opening(&self) -> Option<Command> {
-        match self {
-            Self::Raw { channel } => Some(Command::Subscribe {
-                channel: channel.clone(),
-            }),
-        }
-    }
-
-    /// What `message` asks for. JSON that nests deeper than `max_depth` is an error.
-    pub fn decode(&self, message: Message, max_depth: usize) -> Result<Command, DecodeError> {
-        match self {
-            Self::Raw { channel } => raw::decode(channel, message, max_depth),
-        }
+    /// What `message` asks for, request by request. JSON that nests deeper than `max_depth` is an error.
+    pub fn decode(&self, message: Message, max_depth: usize) -> Requests {
+        Requests(match self {
+            Self::Raw { channel } => Source::One(Some(raw::decode(channel, message, max_depth))),
+            Self::Centrifuge(format) => Source::Many(centrifuge::Commands::new(*format, message, max_depth)),
+        })
     }
 }

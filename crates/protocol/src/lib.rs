@@ -9,17 +9,25 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
 pub mod channel;
+pub mod client_info;
 pub mod close;
 pub mod command;
 pub mod dialect;
+pub mod error;
 pub mod event;
+pub mod filter;
 pub mod frame;
 pub mod json;
+pub mod position;
 pub mod publication;
 
 pub use channel::{Channel, ChannelError};
+pub use client_info::ClientInfo;
 pub use close::Close;
-pub use command::Command;
+pub use command::{Command, Request};
 pub use dialect::{DecodeError, Dialect, Encoding};
+pub use error::CommandError;
 pub use event::Event;
+pub use filter::Filter;
+pub use position::StreamPosition;
 pub use publication::Publication;

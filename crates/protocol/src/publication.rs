@@ -1,10 +1,11 @@
 //! Data sent to a channel, and the frames that carry it to subscribers.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use crate::{Channel, Encoding, Event};
+use crate::{Channel, ClientInfo, Encoding, Event};
 
 /// One publication on its way to the subscribers of one node. Shared by `Arc`: whoever asks first for an [`Encoding`] makes its
 /// frame, everybody else gets the same bytes.
@@ -14,6 +15,10 @@ pub struct Publication {
     pub channel: Channel,
     /// What was published; JSON text for every dialect so far.
     pub data: Bytes,
+    /// Who published it, if a client did that others may know.
+    pub info: Option<Box<ClientInfo>>,
+    /// What filters can ask about.
+    pub tags: BTreeMap<String, String>,
     frames: [OnceLock<Bytes>; Encoding::COUNT],
 }
 
@@ -23,6 +28,8 @@ impl Publication {
         Self {
             channel,
             data,
+            info: None,
+            tags: BTreeMap::new(),
             frames: Default::default(),
         }
     }

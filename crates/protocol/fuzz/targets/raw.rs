@@ -18,8 +18,8 @@ fuzz_target!(|input: &[u8]| {
         kind: Kind::Binary,
         data: Bytes::copy_from_slice(input),
     };
-    if let Ok(command) = dialect.decode(message, 512) {
-        let Command::Publish { channel: to, data } = command else {
+    if let Some(Ok(request)) = dialect.decode(message, 512).next() {
+        let Ok(Command::Publish { channel: to, data }) = request.command else {
             panic!("not a publication")
         };
         assert_eq!(to, channel);

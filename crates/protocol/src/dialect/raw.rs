@@ -5,24 +5,34 @@
 use bytes::Bytes;
 
 use crate::frame::{self, Kind, Message};
-use crate::{Channel, Command, DecodeError, Event, json};
+use crate::{Channel, Command, DecodeError, Event, Request, json};
 
 pub(super) fn encode(event: &Event<'_>) -> Bytes {
     match event {
         Event::Publication(publication) => frame::text(&publication.data),
+        Event::Ping => frame::ping(b""),
         Event::Closing(close) => frame::close(close.websocket()),
+        Event::Join { .. }
+        | Event::Leave { .. }
+        | Event::Subscribed { .. }
+        | Event::Unsubscribed { .. }
+        | Event::Refreshed { .. }
+        | Event::Answer { .. } => Bytes::new(),
     }
 }
 
-pub(super) fn decode(channel: &Channel, message: Message, max_depth: usize) -> Result<Command, DecodeError> {
+pub(super) fn decode(channel: &Channel, message: Message, max_depth: usize) -> Result<Request, DecodeError> {
     // A text message was checked as it arrived; a binary one counts as text if it could have been.
     if message.kind == Kind::Binary && std::str::from_utf8(&message.data).is_err() {
         return Err(DecodeError::Binary);
     }
     let data = json::compact(message.data, max_depth)?;
-    Ok(Command::Publish {
-        channel: channel.clone(),
-        data,
+    Ok(Request {
+        id: 0,
+        command: Ok(Command::Publish {
+            channel: channel.clone(),
+            data,
+        }),
     })
 }
 
@@ -36,8 +46,8 @@ mod tests {
             kind: Kind::Text,
             data: data.to_vec().into(),
         };
-        decode(&channel, message, 512).map(|command| match command {
-            Command::Publish { data, .. } => String::from_utf8(data.to_vec()).expect("UTF-8 in, UTF-8 out"),
+        decode(&channel, message, 512).map(|request| match request.command {
+            Ok(Command::Publish { data, .. }) => String::from_utf8(data.to_vec()).expect("UTF-8 in, UTF-8 out"),
             other => panic!("not a publication: {other:?}"),
         })
     }

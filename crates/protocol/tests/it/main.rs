@@ -1,5 +1,6 @@
 //! Properties of the codecs, and their speed.
 
+mod centrifuge;
 #[path = "../checks/mod.rs"]
 mod checks;
 mod frame;

@@ -1,0 +1,46 @@
+//! The Centrifuge protocol: commands with answers, and pushes, in JSON or Protobuf.
+//!
+//! One message carries one command or more; JSON ones stand on lines, Protobuf ones after their length. `schema.proto` has what is in them,
+//! and both encodings are the same structs. Every payload is a JSON text, whatever the encoding, so that all dialects can share a channel.
+
+mod decode;
+mod encode;
+mod wire;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+pub(super) use decode::Commands;
+pub(super) use encode::encode;
+
+/// How the messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// As lines of JSON, in text frames.
+    Json,
+    /// As Protobuf, each after its length, in binary frames.
+    Protobuf,
+}
+
+/// JSON inside of JSON, as it stands.
+mod raw_json {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_slice::<&RawValue>(data) {
+            Ok(raw) => raw.serialize(serializer),
+            // Only another program that writes to Redis can have published that.
+            Err(_) => String::from_utf8_lossy(data).serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let raw: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
+        Ok(Bytes::from(raw.into_string()))
+    }
+}
+
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

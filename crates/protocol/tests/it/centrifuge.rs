@@ -1,0 +1,592 @@
+//! The Centrifuge dialect against known bytes, and any bytes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use protocol::command::{Connect, History, Subscribe};
+use protocol::dialect::Format;
+use protocol::event::{Answer, Connected, Published, Recovery, Subscribed, Unsubscribed};
+use protocol::filter::{Filter, Node, Test};
+use protocol::frame::{Kind, Limits, Message, Parser, Role};
+use protocol::{
+    Channel, ClientInfo, Close, Command, CommandError, DecodeError, Dialect, Encoding, Event, Publication, Request,
+    StreamPosition,
+};
+
+use crate::checks;
+
+fn channel(name: &str) -> Channel {
+    Channel::parse(name).expect("valid")
+}
+
+fn hex(text: &str) -> Bytes {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex"))
+        .collect()
+}
+
+fn decode(format: Format, data: Bytes) -> Vec<Result<Request, DecodeError>> {
+    let kind = match format {
+        Format::Json => Kind::Text,
+        Format::Protobuf => Kind::Binary,
+    };
+    Dialect::Centrifuge(format).decode(Message { kind, data }, 64).collect()
+}
+
+fn request(id: u32, command: Command) -> Request {
+    Request {
+        id,
+        command: Ok(command),
+    }
+}
+
+/// The same command in both encodings.
+#[track_caller]
+fn asks(json: &str, protobuf: &str, expected: &Request) {
+    assert_eq!(
+        decode(Format::Json, Bytes::from(json.to_owned())),
+        [Ok(expected.clone())],
+        "{json}"
+    );
+    assert_eq!(
+        decode(Format::Protobuf, hex(protobuf)),
+        [Ok(expected.clone())],
+        "{protobuf}"
+    );
+}
+
+/// The same event in both encodings.
+#[track_caller]
+fn tells(event: &Event<'_>, json: &str, protobuf: &str) {
+    let mut parser = Parser::new(Role::Client);
+    let limits = Limits {
+        message_size: 1 << 20,
+        fragments: 1,
+    };
+    for (encoding, kind, expected) in [
+        (Encoding::CentrifugeJson, Kind::Text, Bytes::from(json.to_owned())),
+        (Encoding::CentrifugeProtobuf, Kind::Binary, hex(protobuf)),
+    ] {
+        if expected.is_empty() && !json.is_empty() {
+            continue;
+        }
+        let frame = encoding.encode(event);
+        let read = parser
+            .next(&mut &frame[..], &limits)
+            .expect("a frame")
+            .expect("a whole one");
+        let protocol::frame::Item::Message(message) = read else {
+            panic!("not a message: {read:?}")
+        };
+        assert_eq!((message.kind, &message.data), (kind, &expected), "{event:?}");
+    }
+}
+
+fn subscribe(name: &str) -> Subscribe {
+    Subscribe::to(channel(name))
+}
+
+#[test]
+fn commands_in_both_encodings() {
+    asks(
+        r#"{"connect":{"name":"js"},"id":1}"#,
+        "080801220422026a73",
+        &request(
+            1,
+            Command::Connect(Box::new(Connect {
+                name: "js".into(),
+                ..Connect::default()
+            })),
+        ),
+    );
+    asks(
+        r#"{"subscribe":{"channel":"room:1","flag":1},"id":2}"#,
+        "0e08022a0a0a06726f6f6d3a317001",
+        &request(2, Command::Subscribe(Box::new(subscribe("room:1")))),
+    );
+    asks(
+        r#"{"publish":{"channel":"room:1","data":{"a": 1}},"id":3}"#,
+        "1508033a110a06726f6f6d3a3112077b2261223a317d",
+        &request(
+            3,
+            Command::Publish {
+                channel: channel("room:1"),
+                data: Bytes::from_static(br#"{"a":1}"#),
+            },
+        ),
+    );
+    asks(
+        r#"{"subscribe":{"channel":"room:1","recover":true,"epoch":"e1","offset":4,"flag":1},"id":3}"#,
+        "1608032a120a06726f6f6d3a3118013202653138047001",
+        &request(
+            3,
+            Command::Subscribe(Box::new(Subscribe {
+                recover: Some(StreamPosition {
+                    epoch: "e1".into(),
+                    offset: 4,
+                }),
+                ..subscribe("room:1")
+            })),
+        ),
+    );
+    asks("{}", "00", &request(0, Command::Pong));
+}
+
+#[track_caller]
+fn asks_json(json: &str, expected: Result<Command, CommandError>) {
+    let expected = Request {
+        id: 1,
+        command: expected,
+    };
+    let json = json.replacen('{', r#"{"id":1,"#, 1);
+    assert_eq!(
+        decode(Format::Json, Bytes::from(json.clone())),
+        [Ok(expected)],
+        "{json}"
+    );
+}
+
+#[test]
+fn every_command() {
+    let a = || channel("a");
+    asks_json(
+        r#"{"unsubscribe":{"channel":"a"}}"#,
+        Ok(Command::Unsubscribe { channel: a() }),
+    );
+    asks_json(
+        r#"{"presence":{"channel":"a"}}"#,
+        Ok(Command::Presence { channel: a() }),
+    );
+    asks_json(
+        r#"{"presence_stats":{"channel":"a"}}"#,
+        Ok(Command::PresenceStats { channel: a() }),
+    );
+    asks_json(
+        r#"{"history":{"channel":"a","limit":-1,"since":{"offset":2,"epoch":"x"},"reverse":true}}"#,
+        Ok(Command::History(History {
+            channel: a(),
+            limit: -1,
+            since: Some(StreamPosition {
+                epoch: "x".into(),
+                offset: 2,
+            }),
+            reverse: true,
+        })),
+    );
+    asks_json(
+        r#"{"history":{"channel":"a","since":{"epoch":"x"},"reverse":true}}"#,
+        Err(CommandError::BadRequest),
+    );
+    asks_json(
+        r#"{"rpc":{"method":"m","data":[1, 2]}}"#,
+        Ok(Command::Rpc {
+            method: "m".into(),
+            data: Bytes::from_static(b"[1,2]"),
+        }),
+    );
+    asks_json(
+        r#"{"send":{"data":null}}"#,
+        Ok(Command::Send {
+            data: Bytes::from_static(b"null"),
+        }),
+    );
+    asks_json(
+        r#"{"refresh":{"token":"t"}}"#,
+        Ok(Command::Refresh { token: "t".into() }),
+    );
+    asks_json(
+        r#"{"sub_refresh":{"channel":"a","token":"t"}}"#,
+        Ok(Command::SubRefresh {
+            channel: a(),
+            token: "t".into(),
+        }),
+    );
+    asks_json(r#"{"sub_refresh":{"channel":"a"}}"#, Err(CommandError::BadRequest));
+    asks_json(r#"{"publish":{"channel":"a"}}"#, Err(CommandError::BadRequest));
+    asks_json(
+        r#"{"publish":{"channel":"a","data":1,"type":1}}"#,
+        Err(CommandError::NotAvailable),
+    );
+    asks_json(r#"{"subscribe":{"channel":"a b"}}"#, Err(CommandError::BadRequest));
+    asks_json(
+        r#"{"subscribe":{"channel":"a","type":1}}"#,
+        Err(CommandError::NotAvailable),
+    );
+    // Several in one: the first of the protocol's order counts, and what nobody knows is passed over.
+    asks_json(
+        r#"{"publish":{"channel":"b","data":1},"unsubscribe":{"channel":"a"},"new":{"x":[{}]}}"#,
+        Ok(Command::Unsubscribe { channel: a() }),
+    );
+    asks_json(
+        r#"{"connect":{"token":"t","data":{"x": 1},"version":"2","headers":{"h":"v"},
+            "subs":{"a":{"recover":true,"offset":7,"epoch":"e"},"b":{},"no good":{"recover":true}}}}"#
+            .replace('\n', " ")
+            .as_str(),
+        Ok(Command::Connect(Box::new(Connect {
+            token: "t".into(),
+            data: Bytes::from_static(br#"{"x":1}"#),
+            name: String::new(),
+            version: "2".into(),
+            headers: BTreeMap::from([("h".into(), "v".into())]),
+            positions: BTreeMap::from([(
+                a(),
+                StreamPosition {
+                    epoch: "e".into(),
+                    offset: 7,
+                },
+            )]),
+        }))),
+    );
+    asks_json(
+        r#"{"subscribe":{"channel":"a","token":"t","data":1,"positioned":true,"recoverable":true,"join_leave":true,"delta":"fossil","flag":3}}"#,
+        Ok(Command::Subscribe(Box::new(Subscribe {
+            token: "t".into(),
+            data: Bytes::from_static(b"1"),
+            positioned: true,
+            recoverable: true,
+            join_leave: true,
+            delta: true,
+            must_recover: true,
+            ..subscribe("a")
+        }))),
+    );
+}
+
+#[test]
+fn filters() {
+    let leaf = |test| Node::Tag { key: "k".into(), test };
+    let with = |node| {
+        Ok(Command::Subscribe(Box::new(Subscribe {
+            filter: Filter::new(node),
+            ..subscribe("a")
+        })))
+    };
+    let filter = |tf: &str| format!(r#"{{"subscribe":{{"channel":"a","tf":{tf}}}}}"#);
+    asks_json(
+        &filter(r#"{"key":"k","cmp":"eq","val":"x"}"#),
+        with(leaf(Test::Equal("x".into()))),
+    );
+    asks_json(
+        &filter(
+            r#"{"op":"and","nodes":[{"key":"k","cmp":"in","vals":["x","y"]},{"op":"not","nodes":[{"key":"k","cmp":"ex"}]}]}"#,
+        ),
+        with(Node::And(vec![
+            leaf(Test::In(vec!["x".into(), "y".into()])),
+            Node::Not(Box::new(leaf(Test::Exists))),
+        ])),
+    );
+    asks_json(
+        &filter(r#"{"key":"k","cmp":"gte","val":"1.5"}"#),
+        with(leaf(Test::AtLeast(1.5))),
+    );
+    for wrong in [
+        "{}",
+        r#"{"key":"k","cmp":"gte","val":"x"}"#,
+        r#"{"key":"k","cmp":"like","val":"x"}"#,
+        r#"{"op":"not","nodes":[]}"#,
+        r#"{"op":"xor","nodes":[]}"#,
+    ] {
+        asks_json(&filter(wrong), Err(CommandError::BadRequest));
+    }
+}
+
+#[test]
+fn a_message_may_hold_many_commands() {
+    let json = "\n{\"id\":1,\"connect\":{}}\r\n \n{}\n";
+    let read = decode(Format::Json, Bytes::from_static(json.as_bytes()));
+    assert_eq!(
+        read,
+        [
+            Ok(request(1, Command::Connect(Box::default()))),
+            Ok(request(0, Command::Pong))
+        ]
+    );
+    let read = decode(Format::Protobuf, hex("04 0801 2200 00 00"));
+    assert_eq!(read.len(), 3);
+    assert_eq!(read[0], Ok(request(1, Command::Connect(Box::default()))));
+}
+
+#[track_caller]
+fn ends_after(good: usize, format: Format, message: &[u8]) {
+    let read = decode(format, Bytes::copy_from_slice(message));
+    let (last, before) = read.split_last().expect("an error at least");
+    assert!(matches!(last, Err(DecodeError::Malformed(_))), "{read:?}");
+    assert!(before.len() == good && before.iter().all(Result::is_ok), "{read:?}");
+}
+
+#[test]
+fn what_is_not_of_the_protocol_ends_the_message() {
+    for (good, message) in [
+        (0, ""),
+        (0, "\n\n"),
+        (0, "{"),
+        (0, "[]"),
+        (0, "null"),
+        (0, "hello"),
+        (0, r#"{"id":"1"}"#),
+        (0, r#"{"id":-1}"#),
+        (0, r#"{"id":1}"#),
+        (0, r#"{"id":1,"ping":{}}"#),
+        (0, r#"{"id":1,"subscribe":{}}"#),
+        (0, r#"{"id":1,"subscribe":{"channel":7}}"#),
+        (0, r#"{"id":1,"subscribe":{"channel":"a","delta":"vcdiff"}}"#),
+        (0, r#"{"id":1,"refresh":{}}"#),
+        (0, r#"{"id":1,"publish":{"data":1}}"#),
+        (1, "{}\n{\n{}"),
+        (2, "{}\n{}\nnull"),
+    ] {
+        ends_after(good, Format::Json, message.as_bytes());
+    }
+    for (good, message) in [
+        (0, ""),
+        (0, "05 0801"),
+        (0, "ff ff ff ff ff ff ff ff ff ff ff 01"),
+        (0, "ff ff ff ff 7f"),
+        (0, "02 0801"),
+        (0, "02 08"),
+        (1, "00 01 ff"),
+        (1, "00 0408015a00"),
+    ] {
+        ends_after(good, Format::Protobuf, &hex(message));
+    }
+}
+
+#[test]
+fn a_payload_is_json_in_both_encodings() {
+    // A Protobuf client may put anything there; {"a":1} above is what it may.
+    let publish = |data: &[u8]| {
+        let length = u8::try_from(data.len()).expect("short");
+        let mut command = vec![length + 9, 8, 3, 0x3a, length + 5, 0x0a, 1, b'a', 0x12, length];
+        command.extend_from_slice(data);
+        decode(Format::Protobuf, command.into())
+    };
+    for wrong in [&b"\xff\xfe"[..], b"hello", b"{", b"1 2", b""] {
+        let refused = Request {
+            id: 3,
+            command: Err(CommandError::BadRequest),
+        };
+        assert_eq!(publish(wrong), [Ok(refused)], "{wrong:?}");
+    }
+    let deep = format!(
+        r#"{{"publish":{{"channel":"a","data":{}{}}}}}"#,
+        "[".repeat(65),
+        "]".repeat(65)
+    );
+    asks_json(&deep, Err(CommandError::BadRequest));
+}
+
+#[test]
+fn answers_in_both_encodings() {
+    let connected = Answer::Connected(Box::new(Connected {
+        client: "c1".into(),
+        ping: Some(Duration::from_secs(25)),
+        ..Connected::default()
+    }));
+    let version = concat!("fanfare ", env!("CARGO_PKG_VERSION"));
+    tells(
+        &Event::Answer {
+            id: 1,
+            result: Ok(&connected),
+        },
+        &format!(r#"{{"id":1,"connect":{{"client":"c1","version":"{version}","ping":25,"pong":true}}}}"#),
+        "",
+    );
+    let subscribed = Answer::Subscribed(Box::new(Subscribed {
+        position: Some(StreamPosition {
+            epoch: "e1".into(),
+            offset: 3,
+        }),
+        is_recoverable: true,
+        ..Subscribed::default()
+    }));
+    tells(
+        &Event::Answer {
+            id: 2,
+            result: Ok(&subscribed),
+        },
+        r#"{"id":2,"subscribe":{"recoverable":true,"epoch":"e1","offset":3,"positioned":true}}"#,
+        "0e0802320a18013202653148035001",
+    );
+    tells(
+        &Event::Answer {
+            id: 3,
+            result: Ok(&Answer::Published),
+        },
+        r#"{"id":3,"publish":{}}"#,
+        "0408034200",
+    );
+    tells(
+        &Event::Answer {
+            id: 4,
+            result: Err(&CommandError::PermissionDenied),
+        },
+        r#"{"id":4,"error":{"code":103,"message":"permission denied"}}"#,
+        "1908041215086712117065726d697373696f6e2064656e696564",
+    );
+    tells(&Event::Ping, "{}", "00");
+}
+
+#[test]
+fn pushes_in_both_encodings() {
+    let room = channel("room:1");
+    tells(
+        &Event::Unsubscribed {
+            channel: &room,
+            why: Unsubscribed::InsufficientState,
+        },
+        r#"{"push":{"channel":"room:1","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#,
+        "2322211206726f6f6d3a313a1710c4131a12696e73756666696369656e74207374617465",
+    );
+    let mut publication = Publication::new(room.clone(), Bytes::from_static(br#"{"a":1}"#));
+    tells(
+        &Event::Publication(&publication),
+        r#"{"push":{"channel":"room:1","pub":{"data":{"a":1}}}}"#,
+        "1522131206726f6f6d3a31220922077b2261223a317d",
+    );
+    publication.info = Some(Box::new(ClientInfo {
+        user: "u".into(),
+        client: "c".into(),
+        connection: Bytes::from_static(b"1"),
+        channel: Bytes::new(),
+    }));
+    publication.tags.insert("k".into(), "v".into());
+    tells(
+        &Event::Publication(&publication),
+        r#"{"push":{"channel":"room:1","pub":{"data":{"a":1},"info":{"user":"u","client":"c","conn_info":1},"tags":{"k":"v"}}}}"#,
+        "",
+    );
+    let nobody = ClientInfo::default();
+    tells(
+        &Event::Join {
+            channel: &room,
+            client: &nobody,
+        },
+        r#"{"push":{"channel":"room:1","join":{"info":{"user":"","client":""}}}}"#,
+        "0e220c1206726f6f6d3a312a020a00",
+    );
+}
+
+#[test]
+fn what_is_always_there() {
+    for (answer, json) in [
+        (Answer::Unsubscribed, r#""unsubscribe":{}"#),
+        (Answer::Subscribed(Box::default()), r#""subscribe":{}"#),
+        (Answer::Presence(vec![]), r#""presence":{"presence":{}}"#),
+        (
+            Answer::PresenceStats { clients: 0, users: 0 },
+            r#""presence_stats":{"num_clients":0,"num_users":0}"#,
+        ),
+        (
+            Answer::History {
+                publications: vec![],
+                top: StreamPosition::default(),
+            },
+            r#""history":{"publications":[],"epoch":"","offset":0}"#,
+        ),
+        (
+            Answer::SubRefreshed {
+                expires: Some(Duration::from_millis(1)),
+            },
+            r#""sub_refresh":{"expires":true,"ttl":1}"#,
+        ),
+        (
+            Answer::Subscribed(Box::new(Subscribed {
+                recovery: Some(Recovery::Lost),
+                ..Subscribed::default()
+            })),
+            r#""subscribe":{"was_recovering":true}"#,
+        ),
+        (
+            Answer::Subscribed(Box::new(Subscribed {
+                recovery: Some(Recovery::Whole(vec![Published {
+                    data: Bytes::from_static(b"1"),
+                    offset: 5,
+                    ..Published::default()
+                }])),
+                ..Subscribed::default()
+            })),
+            r#""subscribe":{"publications":[{"data":1,"offset":5}],"recovered":true,"was_recovering":true}"#,
+        ),
+        (
+            Answer::Subscribed(Box::new(Subscribed {
+                expires: Some(Duration::ZERO),
+                ..Subscribed::default()
+            })),
+            r#""subscribe":{"expires":true,"ttl":1}"#,
+        ),
+    ] {
+        let event = Event::Answer {
+            id: 9,
+            result: Ok(&answer),
+        };
+        tells(&event, &format!(r#"{{"id":9,{json}}}"#), "");
+    }
+}
+
+#[test]
+fn a_close_has_a_reason_that_nobody_takes_for_json() {
+    for close in [
+        Close::Shutdown,
+        Close::SlowConsumer,
+        Close::Protocol,
+        Close::InvalidUtf8,
+        Close::TooLarge,
+        Close::Policy,
+        Close::Internal,
+        Close::InvalidToken,
+        Close::BadRequest,
+        Close::Stale,
+        Close::Expired,
+        Close::ByServer,
+        Close::ConnectionLimit,
+        Close::ChannelLimit,
+        Close::InsufficientState,
+        Close::NoPong,
+        Close::PermissionDenied,
+        Close::NotAvailable,
+    ] {
+        let (code, reason) = close.centrifuge().expect("a code");
+        assert!((1002..5000).contains(&code) && !reason.is_empty(), "{close:?}");
+        assert!(serde_json::from_str::<serde_json::Value>(reason).is_err(), "{close:?}");
+        assert!(code != 1009, "{close:?}");
+    }
+}
+
+#[test]
+fn what_is_not_json_cannot_break_a_frame() {
+    let odd = Publication::new(channel("a"), Bytes::from_static(b"}\n\"\xff"));
+    tells(
+        &Event::Publication(&odd),
+        "{\"push\":{\"channel\":\"a\",\"pub\":{\"data\":\"}\\n\\\"\u{fffd}\"}}}",
+        "",
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_bytes(bytes in vec(any::<u8>(), 0..200)) {
+        checks::centrifuge::message(&bytes);
+    }
+
+    #[test]
+    fn any_lines(text in "[{}\\[\\]\":,a-z0-9\n ]{0,80}") {
+        checks::centrifuge::message(text.as_bytes());
+    }
+
+    #[test]
+    fn commands_with_one_mistake(at: prop::sample::Index, byte: u8) {
+        let json = "{\"id\":1,\"connect\":{\"subs\":{\"a\":{\"recover\":true}}}}\n{\"id\":2,\"subscribe\":{\"channel\":\"a\",\"tf\":{\"op\":\"and\",\"nodes\":[{\"key\":\"k\",\"cmp\":\"in\",\"vals\":[\"x\"]}]}}}";
+        let protobuf = hex("080801220422026a731608032a120a06726f6f6d3a31180132026531380470011508033a110a06726f6f6d3a3112077b2261223a317d");
+        for message in [json.as_bytes(), &protobuf] {
+            let mut message = message.to_vec();
+            let at = at.index(message.len());
+            message[at] = byte;
+            checks::centrifuge::message(&message);
+        }
+    }
+}
