@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::error::PayloadError;
+use actix_web::http::header;
 use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, dev, web};
 use actix_ws::{AggregatedMessage, ProtocolError};
 use bus::vital;
@@ -34,7 +35,6 @@ use crate::lane::Lane;
 use crate::line::End;
 use crate::outbound::Outbound;
 use crate::stats::{Ended, LaneStats, UntilOver};
-use crate::upgrade::echo_protocol;
 
 #[cfg(test)]
 mod tests;
@@ -120,6 +120,8 @@ impl Shared {
         for item in items.drain(..) {
             match item {
                 Item::Publication(publication, at) => connections.hub.collect(&publication, at),
+                Item::Subscribed(subscribed) => connections.subscribed(subscribed.0, subscribed.1),
+                Item::Answer(answer) => connections.answer(answer.0, answer.1.as_ref()),
                 Item::Drain(pace) => connections.drain(pace),
                 Item::Pause(pause) => std::thread::sleep(pause),
                 Item::Stop => {
@@ -163,7 +165,9 @@ impl Worker {
         let mut payload = dev::Payload::Stream { payload: guarded };
         let payload = web::Payload::from_request(request, &mut payload).await?;
         let (mut response, session, messages) = actix_ws::handle(request, payload)?;
-        echo_protocol(request, response.headers_mut());
+        if let Some(protocol) = pass.protocol.clone() {
+            response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
         let messages = messages
             .max_frame_size(self.0.frames.message_size)
             .aggregate_continuations()
@@ -363,8 +367,8 @@ impl Reading {
 
     /// Gives the node what was read, and does not read on until it has room.
     async fn hand_over(&self) {
-        let mut outgoing = std::mem::take(&mut self.shared.connections.borrow_mut().outgoing);
-        if !outgoing.is_empty() && !self.shared.outbound.push(&mut outgoing) {
+        let mut asks = std::mem::take(&mut self.shared.connections.borrow_mut().asks);
+        if !asks.is_empty() && !self.shared.outbound.push(&mut asks) {
             self.shared.outbound.opened().await;
         }
     }

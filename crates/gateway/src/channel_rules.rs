@@ -8,9 +8,9 @@ use std::time::Duration;
 use globset::{Glob, GlobMatcher};
 use protocol::Channel;
 
-use crate::config::Config;
 use crate::config::kind::{Hint, Maybe, Parsed, Span, Word};
 use crate::config::section::{section, words};
+use crate::config::{Config, RawPublish};
 
 section! {
     /// Who may do what in the channels that match. The first rule that matches counts; a channel without one is closed.
@@ -59,8 +59,19 @@ pub struct ChannelRules {
     rules: Vec<(GlobMatcher, ChannelRule)>,
     /// The bare channel has settings of its own, so no rule holds for it.
     bare: Option<Channel>,
+    bare_publish: RawPublish,
     /// Stands in for every rule in development mode.
     open: Option<ChannelRule>,
+}
+
+/// What a client may do in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Right {
+    pub(crate) may_subscribe: bool,
+    /// Once it has subscribed.
+    pub(crate) may_publish: bool,
+    /// How long the channel collects when it is busy, if not as usual.
+    pub(crate) window: Option<Duration>,
 }
 
 /// Channels that begin like this are private in every dialect; a client without a token gets in only in development mode.
@@ -81,8 +92,26 @@ impl ChannelRules {
                 .map(|rule| (rule.r#match.compile_matcher(), rule.clone()))
                 .collect(),
             bare: config.raw.channel.clone(),
+            bare_publish: config.raw.publish,
             open: config.dev.then_some(open),
         }
+    }
+
+    /// What a client without a token may do in `channel`, whatever its dialect. `None`: the channel is closed.
+    pub(crate) fn right(&self, channel: &Channel) -> Option<Right> {
+        if self.bare.as_ref() == Some(channel) {
+            return Some(Right {
+                may_subscribe: true,
+                may_publish: self.bare_publish == RawPublish::Anyone,
+                window: None,
+            });
+        }
+        let rule = self.for_channel(channel)?;
+        Some(Right {
+            may_subscribe: rule.subscribe == Subscribe::Anyone,
+            may_publish: rule.publish == Publish::Subscribers,
+            window: rule.window,
+        })
     }
 
     /// The rule for `channel`, for a client without a token. `None`: the channel is closed, or it is the bare one.

@@ -1,25 +1,39 @@
 //! What one client may do and has done: takes a message, answers with what to do about it.
 //!
-//! No I/O and no clock of its own; the lane that owns the socket acts on the answer. Nothing here depends on the dialect but the decoding.
+//! No I/O and no clock of its own; the lane that owns the socket acts on the answer. A plain WebSocket only publishes; what a client says in
+//! commands is a [`Session`].
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bus::Outgoing;
 use bytes::Bytes;
+use protocol::event::Answer;
 use protocol::frame::{self, Kind, Message};
-use protocol::{Close, Command, Dialect, Encoding, Request};
+use protocol::{Channel, Close, Command, CommandError, Dialect, Encoding, Event, Request};
 
 use crate::stats::Dropped;
+
+mod session;
+
+pub(crate) use session::Session;
 
 /// Who is behind a connection, and how much of its allowance is used.
 pub(crate) struct Client {
     dialect: Dialect,
-    mode: Mode,
+    talk: Talk,
     allowance: Option<Box<Allowance>>,
     json_depth: usize,
 }
 
-/// What becomes of a client's messages.
+/// How a client talks.
+pub(crate) enum Talk {
+    /// Every message is the same thing, for one channel.
+    Plain(Mode),
+    /// In commands, which are answered.
+    Session(Box<Session>),
+}
+
+/// What becomes of the messages of a plain WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// They are published.
@@ -36,10 +50,22 @@ pub(crate) enum Mode {
 /// What to do about a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Give it to the bus.
-    Publish(Outgoing),
+    /// Give it to the bus, and if the request has an id, answer it.
+    Publish { outgoing: Outgoing, answer: Option<u32> },
+    /// Have the node listen to a channel, and tell the client with [`Client::joined`].
+    Subscribe {
+        channel: Channel,
+        window: Option<Duration>,
+        request: u32,
+    },
+    /// Take the client out of a channel.
+    Unsubscribe { channel: Channel },
     /// Send these frames to the client.
-    Reply(Bytes),
+    Send(Bytes),
+    /// The client is known from now on, and pinged.
+    Known,
+    /// The client has answered a ping.
+    Pong,
     /// Drop it, and count why; the connection stays.
     Drop(Dropped),
     /// Close the connection.
@@ -66,7 +92,7 @@ struct Allowance {
 
 impl Client {
     /// A client that has just been admitted.
-    pub(crate) fn new(dialect: Dialect, mode: Mode, rate: Option<Rate>, json_depth: usize, now: Instant) -> Self {
+    pub(crate) fn new(dialect: Dialect, talk: Talk, rate: Option<Rate>, json_depth: usize, now: Instant) -> Self {
         let allowance = rate.map(|rate| {
             Box::new(Allowance {
                 rate,
@@ -76,7 +102,7 @@ impl Client {
         });
         Self {
             dialect,
-            mode,
+            talk,
             allowance,
             json_depth,
         }
@@ -87,36 +113,75 @@ impl Client {
         self.dialect.encoding()
     }
 
-    /// What to do about `message`, received at `now`.
-    pub(crate) fn receive(&mut self, message: Message, now: Instant) -> Action {
+    /// Whether the client is pinged in its dialect's words, on time; `None`: by WebSocket's pings, when it is silent.
+    pub(crate) fn is_known(&self) -> Option<bool> {
+        match &self.talk {
+            Talk::Plain(_) => None,
+            Talk::Session(session) => Some(session.is_known()),
+        }
+    }
+
+    /// Adds to `actions` what to do about `message`, received at `now`.
+    pub(crate) fn receive(&mut self, message: Message, now: Instant, actions: &mut Vec<Action>) {
         if let Some(allowance) = &mut self.allowance
             && !allowance.take(now)
         {
-            return match allowance.rate.closes {
+            return actions.push(match allowance.rate.closes {
                 true => Action::Close(Close::Policy),
                 false => Action::Drop(Dropped::RateLimit),
-            };
-        }
-        #[cfg(test)]
-        assert!(self.mode != Mode::Panics, "a client that panics");
-        if self.mode == Mode::Echoes {
-            return Action::Reply(match message.kind {
-                Kind::Text => frame::text(&message.data),
-                Kind::Binary => frame::binary(&message.data),
             });
         }
-        match self.dialect.decode(message, self.json_depth).next() {
-            Some(Ok(Request {
-                command: Ok(Command::Publish { channel, data }),
-                ..
-            })) if self.mode == Mode::Publishes => Action::Publish(Outgoing { channel, data }),
-            Some(Ok(_)) => Action::Drop(Dropped::NotAllowed),
-            Some(Err(error)) => {
-                tracing::debug!(%error, "dropped a message");
-                Action::Drop(Dropped::Malformed)
-            }
-            None => Action::Drop(Dropped::Malformed),
+        match &mut self.talk {
+            Talk::Plain(mode) => actions.push(receive_plain(&self.dialect, *mode, message, self.json_depth)),
+            Talk::Session(session) => session.receive(self.dialect.decode(message, self.json_depth), actions),
         }
+    }
+
+    /// The node listens to `channel` for `request`. Returns the answer for the client, or `None` if it does not want the channel any more.
+    pub(crate) fn joined(&mut self, channel: &Channel, request: u32) -> Option<Bytes> {
+        let Talk::Session(session) = &mut self.talk else {
+            return None;
+        };
+        let answer = session.joined(channel, request)?;
+        Some(self.answer(request, Ok(&answer)))
+    }
+
+    /// The node did what `request` asked for, or could not. Returns the answer for the client.
+    pub(crate) fn answered(&mut self, request: u32, result: Result<&Answer, &CommandError>) -> Bytes {
+        if let (Talk::Session(session), Err(_)) = (&mut self.talk, result) {
+            session.failed(request);
+        }
+        self.answer(request, result)
+    }
+
+    fn answer(&self, id: u32, result: Result<&Answer, &CommandError>) -> Bytes {
+        self.encoding().encode(&Event::Answer { id, result })
+    }
+}
+
+fn receive_plain(dialect: &Dialect, mode: Mode, message: Message, json_depth: usize) -> Action {
+    #[cfg(test)]
+    assert!(mode != Mode::Panics, "a client that panics");
+    if mode == Mode::Echoes {
+        return Action::Send(match message.kind {
+            Kind::Text => frame::text(&message.data),
+            Kind::Binary => frame::binary(&message.data),
+        });
+    }
+    match dialect.decode(message, json_depth).next() {
+        Some(Ok(Request {
+            command: Ok(Command::Publish { channel, data }),
+            ..
+        })) if mode == Mode::Publishes => Action::Publish {
+            outgoing: Outgoing { channel, data },
+            answer: None,
+        },
+        Some(Ok(_)) => Action::Drop(Dropped::NotAllowed),
+        Some(Err(error)) => {
+            tracing::debug!(%error, "dropped a message");
+            Action::Drop(Dropped::Malformed)
+        }
+        None => Action::Drop(Dropped::Malformed),
     }
 }
 
@@ -135,15 +200,18 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use protocol::Channel;
-
     use super::*;
 
     fn client(mode: Mode, rate: Option<Rate>, now: Instant) -> Client {
         let channel = Channel::parse("news").expect("valid");
-        Client::new(Dialect::Raw { channel }, mode, rate, 512, now)
+        Client::new(Dialect::Raw { channel }, Talk::Plain(mode), rate, 512, now)
+    }
+
+    fn receive(client: &mut Client, data: &'static str, now: Instant) -> Action {
+        let mut actions = Vec::new();
+        client.receive(text(data), now, &mut actions);
+        assert_eq!(actions.len(), 1, "{actions:?}");
+        actions.remove(0)
     }
 
     fn text(data: &'static str) -> Message {
@@ -157,25 +225,26 @@ mod tests {
     fn publishes_what_it_may() {
         let now = Instant::now();
         let channel = Channel::parse("news").expect("valid");
-        let publish = Action::Publish(Outgoing {
-            channel,
-            data: "{\"x\":1}".into(),
-        });
+        let data = "{\"x\":1}".into();
+        let publish = Action::Publish {
+            outgoing: Outgoing { channel, data },
+            answer: None,
+        };
         assert_eq!(
-            client(Mode::Publishes, None, now).receive(text(r#"{"x": 1}"#), now),
+            receive(&mut client(Mode::Publishes, None, now), r#"{"x": 1}"#, now),
             publish
         );
         assert_eq!(
-            client(Mode::Listens, None, now).receive(text("1"), now),
+            receive(&mut client(Mode::Listens, None, now), "1", now),
             Action::Drop(Dropped::NotAllowed)
         );
         assert_eq!(
-            client(Mode::Publishes, None, now).receive(text("{bad"), now),
+            receive(&mut client(Mode::Publishes, None, now), "{bad", now),
             Action::Drop(Dropped::Malformed)
         );
         assert_eq!(
-            client(Mode::Echoes, None, now).receive(text("{bad"), now),
-            Action::Reply(frame::text(b"{bad"))
+            receive(&mut client(Mode::Echoes, None, now), "{bad", now),
+            Action::Send(frame::text(b"{bad"))
         );
     }
 
@@ -190,7 +259,7 @@ mod tests {
         let mut client = client(Mode::Publishes, Some(rate), start);
         let mut allowed = |after| {
             !matches!(
-                client.receive(text("1"), start + Duration::from_millis(after)),
+                receive(&mut client, "1", start + Duration::from_millis(after)),
                 Action::Drop(_)
             )
         };
@@ -213,7 +282,7 @@ mod tests {
             closes: true,
         };
         let mut client = client(Mode::Publishes, Some(rate), now);
-        assert!(matches!(client.receive(text("1"), now), Action::Publish(_)));
-        assert_eq!(client.receive(text("1"), now), Action::Close(Close::Policy));
+        assert!(matches!(receive(&mut client, "1", now), Action::Publish { .. }));
+        assert_eq!(receive(&mut client, "1", now), Action::Close(Close::Policy));
     }
 }

@@ -48,6 +48,8 @@ pub struct Config {
     pub raw: Raw,
     /// Who may do what in which channel: the first rule that matches counts, without one a channel is closed.
     pub channels: Vec<ChannelRule>,
+    /// The Centrifuge protocol.
+    pub centrifuge: Centrifuge,
     /// What one client, or all of them, may ask for.
     pub limits: Limits,
     /// Merging of messages in busy channels.
@@ -183,6 +185,24 @@ words! {
         Anyone = "anyone",
         /// No client; servers only.
         Nobody = "nobody",
+    }
+}
+
+section! {
+    /// The Centrifuge protocol, at /connection/websocket.
+    pub struct Centrifuge {
+        /// Whether clients may connect by it.
+        enabled: bool as Flag = true;
+        /// Whether a client may connect without a token; it is nobody's then.
+        anonymous: bool as Flag = false;
+        /// Most channels that one client may subscribe to.
+        channels: usize as Number = 128;
+        /// How long a client may take to say who it is.
+        connect_timeout: Duration as Span = 10 * SECOND;
+        /// How often a client is pinged, whatever else is sent.
+        ping_interval: Duration as Span = 25 * SECOND;
+        /// How long it may take to answer.
+        pong_timeout: Duration as Span = 8 * SECOND;
     }
 }
 

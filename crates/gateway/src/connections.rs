@@ -6,15 +6,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bus::Outgoing;
 use bytes::{Bytes, BytesMut};
-use protocol::Close;
+use protocol::event::Answer;
 use protocol::frame::{self, FrameError, Item as Frame, Limits};
+use protocol::{Channel, Close, CommandError, Event};
 
 use crate::admission::Admitted;
+use crate::ask::{Ask, Asker};
 use crate::client::{Action, Client};
 use crate::drain::{Pace, Schedule};
-use crate::hub::{Delivered, Hub, SocketKey, WindowSettings};
+use crate::hub::{Delivered, Hub, Membership, SocketKey, WindowSettings};
 use crate::inbox::InboxLimits;
 use crate::interest::Interest;
 use crate::stats::{Dropped, Ended, LaneStats};
@@ -51,8 +52,20 @@ pub(crate) struct LaneSettings {
     pub(crate) windows: WindowSettings,
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
+    pub(crate) rhythm: Rhythm,
     /// How long what waits may be written after a drain's Close.
     pub(crate) drain_timeout: Duration,
+}
+
+/// How clients are looked after whose dialect has words for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rhythm {
+    /// How long a client may take to say who it is.
+    pub(crate) connect_timeout: Duration,
+    /// How often it is pinged.
+    pub(crate) ping_interval: Duration,
+    /// How long it may take to answer.
+    pub(crate) pong_timeout: Duration,
 }
 
 /// Names a connection of a lane, also after its place was taken by another.
@@ -72,8 +85,10 @@ pub(crate) struct Connections<W> {
     schedule: Option<Schedule<ConnectionId>>,
     /// Whoever comes now is told to come back at once: no schedule has a place for it.
     is_leaving: bool,
-    /// Publications for the bus; whoever owns the lane hands them over.
-    pub(crate) outgoing: Vec<Outgoing>,
+    /// For the node; whoever owns the lane hands it over.
+    pub(crate) asks: Vec<Ask>,
+    /// What a message asks for, while it is carried out.
+    actions: Vec<Action>,
     /// Pongs for the connection that is being read; they go out in one piece.
     pongs: BytesMut,
     start: Instant,
@@ -92,7 +107,8 @@ impl<W: Wire> Connections<W> {
             generation: 0,
             schedule: None,
             is_leaving: false,
-            outgoing: Vec::new(),
+            asks: Vec::new(),
+            actions: Vec::new(),
             pongs: BytesMut::new(),
             start: now,
             now,
@@ -132,17 +148,17 @@ impl<W: Wire> Connections<W> {
         self.table.slab.get_mut(key).map(|connection| &mut connection.wire)
     }
 
-    /// Takes a connection in: joins the hub first and then sends `head`, so that nothing published after the client has read it is missed.
+    /// Takes a connection in: joins the hub first, if it has a channel already, and then sends `head`, so that nothing published after the
+    /// client has read it is missed.
     pub(crate) fn open(
         &mut self,
         wire: W,
         client: Client,
         admitted: Admitted,
-        interest: Interest,
+        interest: Option<Interest>,
         head: &Bytes,
     ) -> SocketKey {
         self.generation = self.generation.wrapping_add(1);
-        let encoding = client.encoding();
         let now = self.tick();
         let key = self
             .table
@@ -150,12 +166,10 @@ impl<W: Wire> Connections<W> {
             .insert(Connection::new(wire, self.generation, client, admitted, now));
         self.stats.opened.add(1);
         tracing::debug!(conn = %self.name(key), remote = %self.table.slab[key].admitted.address, "connected");
-        let table = &mut self.table;
-        let (membership, delivered) = self
-            .hub
-            .join(key, encoding, interest, |key, frames| table.send(key, frames));
-        self.count(&delivered);
-        self.table.slab[key].memberships.push(membership);
+        self.table.slab[key].rhythm = now + ticks(self.settings.rhythm.connect_timeout);
+        if let Some(interest) = interest {
+            self.join(key, interest);
+        }
         if !head.is_empty() {
             self.table.send(key, head);
         }
@@ -190,17 +204,83 @@ impl<W: Wire> Connections<W> {
         match frame {
             Frame::Message(message) if connection.is_heard() => {
                 self.stats.received_messages.add(1);
-                match connection.client.receive(message, self.now) {
-                    Action::Publish(outgoing) => self.outgoing.push(outgoing),
-                    Action::Reply(frames) => self.table.send(key, &frames),
-                    Action::Drop(reason) => self.stats.drop_some(reason, 1),
-                    Action::Close(close) => self.close(key, close),
+                let mut actions = std::mem::take(&mut self.actions);
+                connection.client.receive(message, self.now, &mut actions);
+                for action in actions.drain(..) {
+                    self.carry_out(key, action);
                 }
+                self.actions = actions;
             }
             Frame::Ping(payload) => self.pongs.extend_from_slice(&frame::pong(&payload)),
             Frame::Message(_) | Frame::Pong(_) => {}
             Frame::Close { code, .. } => self.closed_by_client(key, code),
         }
+    }
+
+    fn carry_out(&mut self, key: SocketKey, action: Action) {
+        let Some(connection) = self.id(key) else { return };
+        let asker = |request| Asker {
+            lane: self.stats.lane,
+            connection,
+            request,
+        };
+        match action {
+            Action::Publish { outgoing, answer } => self.asks.push(Ask::Publish {
+                outgoing,
+                from: answer.map(asker),
+            }),
+            Action::Subscribe {
+                channel,
+                window,
+                request,
+            } => self.asks.push(Ask::Subscribe {
+                channel,
+                window,
+                from: asker(request),
+            }),
+            Action::Unsubscribe { channel } => self.leave_one(key, &channel),
+            Action::Send(frames) => {
+                self.table.send(key, &frames);
+                self.remove_doomed();
+            }
+            Action::Known => {
+                // Not all at once, though many may have come at once.
+                let interval = ticks(self.settings.rhythm.ping_interval);
+                let now = self.tick();
+                self.table.slab[key].rhythm = now + interval - rand::random_range(0..=interval / 2);
+                self.watch(key);
+            }
+            Action::Pong => {
+                if !std::mem::take(&mut self.table.slab[key].owes_pong) {
+                    self.close(key, Close::BadRequest);
+                }
+            }
+            Action::Drop(reason) => self.stats.drop_some(reason, 1),
+            Action::Close(close) => self.close(key, close),
+        }
+    }
+
+    /// The node hears a channel that a connection asked for: it joins, and is told so, in one step.
+    pub(crate) fn subscribed(&mut self, asker: Asker, interest: Interest) {
+        let Some(key) = self.find(asker.connection) else { return };
+        if self.table.slab[key].state != State::Open {
+            return;
+        }
+        let channel = interest.channel().clone();
+        let Some(answer) = self.table.slab[key].client.joined(&channel, asker.request) else {
+            return;
+        };
+        self.join(key, interest);
+        self.table.send(key, &answer);
+        self.remove_doomed();
+    }
+
+    /// The node has done something else that a connection asked for, or could not.
+    pub(crate) fn answer(&mut self, asker: Asker, result: Result<&Answer, &CommandError>) {
+        let Some(key) = self.find(asker.connection) else { return };
+        let answer = self.table.slab[key].client.answered(asker.request, result);
+        self.table.send(key, &answer);
+        self.remove_doomed();
     }
 
     /// Sends the pongs for what was received: one write for all of a read, since pings cost a client nothing.
@@ -402,12 +482,41 @@ impl<W: Wire> Connections<W> {
             return;
         };
         for membership in std::mem::take(&mut connection.memberships) {
-            if let Some((moved, place)) = self.hub.leave(membership) {
-                self.table.slab[moved]
-                    .memberships
-                    .iter_mut()
-                    .for_each(|membership| membership.correct(place));
-            }
+            self.take_out(membership);
+        }
+    }
+
+    fn join(&mut self, key: SocketKey, interest: Interest) {
+        let encoding = self.table.slab[key].client.encoding();
+        let table = &mut self.table;
+        let (membership, delivered) = self
+            .hub
+            .join(key, encoding, interest, |key, frames| table.send(key, frames));
+        self.count(&delivered);
+        self.table.slab[key].memberships.push(membership);
+    }
+
+    /// Takes a connection out of one channel; what was collected there goes out first.
+    fn leave_one(&mut self, key: SocketKey, channel: &Channel) {
+        let memberships = &self.table.slab[key].memberships;
+        let Some(at) = memberships.iter().position(|place| self.hub.is_in(*place, channel)) else {
+            return;
+        };
+        let membership = memberships[at];
+        let table = &mut self.table;
+        let delivered = self.hub.settle(membership, |key, frames| table.send(key, frames));
+        self.count(&delivered);
+        self.table.slab[key].memberships.swap_remove(at);
+        self.take_out(membership);
+        self.remove_doomed();
+    }
+
+    fn take_out(&mut self, membership: Membership) {
+        if let Some((moved, place)) = self.hub.leave(membership) {
+            self.table.slab[moved]
+                .memberships
+                .iter_mut()
+                .for_each(|membership| membership.correct(place));
         }
     }
 
@@ -423,6 +532,14 @@ impl<W: Wire> Connections<W> {
                 now + ticks(GOODBYE.max(self.settings.drain_timeout))
             }
             State::Closing(_) => now + ticks(GOODBYE),
+            State::Open if connection.client.is_known().is_some() => {
+                let rhythm = &self.settings.rhythm;
+                match connection.is_pinged {
+                    // The last ping was one interval before the next.
+                    true => connection.rhythm + ticks(rhythm.pong_timeout) - ticks(rhythm.ping_interval),
+                    false => connection.rhythm,
+                }
+            }
             State::Open if connection.is_pinged => {
                 connection.heard + ticks(self.settings.ping_interval + self.settings.ping_timeout)
             }
@@ -445,6 +562,7 @@ impl<W: Wire> Connections<W> {
                 }
                 self.end(key, closing.why);
             }
+            State::Open if connection.client.is_known().is_some() => self.keep_rhythm(key, now),
             State::Open if silence >= ticks(self.settings.ping_interval + self.settings.ping_timeout) => {
                 connection.wire.reset();
                 self.end(key, Ended::PingTimeout);
@@ -457,6 +575,26 @@ impl<W: Wire> Connections<W> {
                 self.watch(key);
             }
         }
+    }
+
+    /// Pings a client in its dialect's words, or finds that it is too late for something.
+    fn keep_rhythm(&mut self, key: SocketKey, now: Tick) {
+        let connection = &mut self.table.slab[key];
+        let is_known = connection.client.is_known() == Some(true);
+        if connection.is_pinged && is_known {
+            return self.close(key, Close::NoPong);
+        }
+        if now >= connection.rhythm {
+            if !is_known {
+                return self.close(key, Close::Stale);
+            }
+            (connection.is_pinged, connection.owes_pong) = (true, true);
+            connection.rhythm = now + ticks(self.settings.rhythm.ping_interval);
+            let ping = connection.client.encoding().encode(&Event::Ping);
+            self.table.send(key, &ping);
+            self.remove_doomed();
+        }
+        self.watch(key);
     }
 
     fn count(&self, delivered: &Delivered) {

@@ -3,17 +3,18 @@
 //! Ordinary request handling: takes a request, answers with a [`Pass`] or a [`Refusal`]. Neither transport lets anybody in without a pass.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_http::ws::{HandshakeError, verify_handshake};
+use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, Version, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use protocol::dialect::Format;
 use protocol::{Channel, Dialect};
 
 use crate::admission::{Admitted, Full};
-use crate::channel_rules::{Publish, Subscribe};
-use crate::client::{Client, Mode};
-use crate::config::RawPublish;
+use crate::client::{Client, Mode, Session, Talk};
 use crate::interest::Interest;
 use crate::metrics::Rejected;
 use crate::node::Node;
@@ -26,7 +27,19 @@ pub(crate) struct Pass {
     pub(crate) lane: usize,
     pub(crate) client: Client,
     pub(crate) admitted: Admitted,
-    pub(crate) interest: Interest,
+    /// The channel that opening the connection subscribes to.
+    pub(crate) interest: Option<Interest>,
+    /// The subprotocol to answer with.
+    pub(crate) protocol: Option<HeaderValue>,
+}
+
+/// What somebody knocks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose<'a> {
+    /// A plain WebSocket in a channel.
+    Raw(&'a str),
+    /// A conversation of the Centrifuge protocol.
+    Centrifuge,
 }
 
 /// Why a request gets no pass.
@@ -105,10 +118,15 @@ impl ResponseError for Refusal {
     }
 }
 
-/// Asks for a pass to `channel` on `lane`.
-pub(crate) async fn knock(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> Result<Pass, Refusal> {
+/// Asks for a pass on `lane`.
+pub(crate) async fn knock(
+    node: &Node,
+    request: &HttpRequest,
+    purpose: Purpose<'_>,
+    lane: usize,
+) -> Result<Pass, Refusal> {
     let began = Instant::now();
-    let pass = judge(node, request, channel, lane).await;
+    let pass = judge(node, request, purpose, lane).await;
     match &pass {
         Ok(_) => node.metrics.handshake_duration.observe(began.elapsed().as_secs_f64()),
         Err(refusal) => {
@@ -119,7 +137,7 @@ pub(crate) async fn knock(node: &Node, request: &HttpRequest, channel: &str, lan
     pass
 }
 
-async fn judge(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> Result<Pass, Refusal> {
+async fn judge(node: &Node, request: &HttpRequest, purpose: Purpose<'_>, lane: usize) -> Result<Pass, Refusal> {
     if node.is_closed() {
         return Err(Refusal::Draining);
     }
@@ -127,26 +145,84 @@ async fn judge(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -
     if !is_allowed_origin(node, request) {
         return Err(Refusal::Origin);
     }
-    let right = right(node, channel)?;
+    match purpose {
+        Purpose::Raw(channel) => raw(node, request, channel, lane).await,
+        Purpose::Centrifuge => centrifuge(node, request, lane),
+    }
+}
+
+async fn raw(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> Result<Pass, Refusal> {
+    let channel = Channel::parse(channel).map_err(|_| Refusal::UnknownChannel)?;
+    let right = node.rules.right(&channel).ok_or(Refusal::UnknownChannel)?;
+    if !right.may_subscribe {
+        return Err(Refusal::Forbidden);
+    }
+    let mode = match right.may_publish {
+        _ if node.echoes && node.config.raw.channel.as_ref() == Some(&channel) => Mode::Echoes,
+        true => Mode::Publishes,
+        false => Mode::Listens,
+    };
     let admitted = node.admission.admit(address(node, request))?;
-    let mut interest = node.interests.hold(&right.channel, Some(lane), right.window);
+    let mut interest = node.interests.hold(&channel, Some(lane), right.window);
     if tokio::time::timeout(CONFIRMATION, interest.confirmed()).await.is_err() {
         return Err(Refusal::Bus);
     }
-    let dialect = Dialect::Raw { channel: right.channel };
-    let client = Client::new(
-        dialect,
-        right.mode,
-        node.rate,
-        node.config.limits.json_depth,
-        Instant::now(),
+    Ok(Pass {
+        lane,
+        client: client(node, Dialect::Raw { channel }, Talk::Plain(mode)),
+        admitted,
+        interest: Some(interest),
+        // Clients that offer subprotocols fail unless one is chosen; a plain WebSocket speaks them all.
+        protocol: offered_protocols(request)
+            .next()
+            .and_then(|first| HeaderValue::from_str(first).ok()),
+    })
+}
+
+fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, Refusal> {
+    if !node.centrifuge.enabled {
+        return Err(Refusal::UnknownChannel);
+    }
+    let protocol = offered_protocols(request).find_map(|offered| match offered {
+        "centrifuge-json" => Some((Format::Json, "centrifuge-json")),
+        "centrifuge-protobuf" => Some((Format::Protobuf, "centrifuge-protobuf")),
+        _ => None,
+    });
+    let asks_for_protobuf = |parameter| matches!(parameter, "cf_protocol=protobuf" | "format=protobuf");
+    let format = match protocol {
+        _ if request.query_string().split('&').any(asks_for_protobuf) => Format::Protobuf,
+        Some((format, _)) => format,
+        None => Format::Json,
+    };
+    let dialect = Dialect::Centrifuge(format);
+    let session = Session::new(
+        dialect.encoding(),
+        Arc::clone(&node.rules),
+        Arc::clone(&node.centrifuge),
     );
     Ok(Pass {
         lane,
-        client,
-        admitted,
-        interest,
+        admitted: node.admission.admit(address(node, request))?,
+        client: client(node, dialect, Talk::Session(Box::new(session))),
+        interest: None,
+        protocol: protocol.map(|(_, name)| HeaderValue::from_static(name)),
     })
+}
+
+fn client(node: &Node, dialect: Dialect, talk: Talk) -> Client {
+    Client::new(dialect, talk, node.rate, node.config.limits.json_depth, Instant::now())
+}
+
+/// The subprotocols that the client offers; what is not a token of HTTP may not come back in our answer.
+fn offered_protocols(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let offered = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+    offered
+        .and_then(|offered| offered.to_str().ok())
+        .into_iter()
+        .flat_map(|offered| offered.split(','))
+        .map(str::trim)
+        .take_while(move |offered| !offered.is_empty() && offered.bytes().all(is_allowed))
 }
 
 /// Whether a request is a handshake at all.
@@ -158,41 +234,6 @@ pub(crate) fn check_handshake(request: &HttpRequest) -> Result<(), Refusal> {
     match has_body(request) {
         true => Err(Refusal::Body),
         false => Ok(()),
-    }
-}
-
-/// What anyone may do in a channel.
-struct Right {
-    channel: Channel,
-    mode: Mode,
-    window: Option<Duration>,
-}
-
-fn right(node: &Node, name: &str) -> Result<Right, Refusal> {
-    let channel = Channel::parse(name).map_err(|_| Refusal::UnknownChannel)?;
-    if node.config.raw.channel.as_ref() == Some(&channel) {
-        let mode = match node.config.raw.publish {
-            _ if node.echoes => Mode::Echoes,
-            RawPublish::Anyone => Mode::Publishes,
-            RawPublish::Nobody => Mode::Listens,
-        };
-        return Ok(Right {
-            channel,
-            mode,
-            window: None,
-        });
-    }
-    let rule = node.rules.for_channel(&channel).ok_or(Refusal::UnknownChannel)?;
-    match rule.subscribe {
-        Subscribe::Anyone => Ok(Right {
-            channel,
-            mode: match rule.publish {
-                Publish::Subscribers => Mode::Publishes,
-                Publish::Nobody => Mode::Listens,
-            },
-            window: rule.window,
-        }),
-        Subscribe::Nobody => Err(Refusal::Forbidden),
     }
 }
 

@@ -131,6 +131,13 @@ impl Hub {
         self.write(membership.audience, send)
     }
 
+    /// Whether a subscriber's place is in `channel`.
+    pub(crate) fn is_in(&self, membership: Membership, channel: &Channel) -> bool {
+        self.audiences
+            .get(membership.audience)
+            .is_some_and(|audience| audience.channel == *channel)
+    }
+
     /// Removes a subscriber. The last subscriber of the channel took over the place; when that is somebody else, it is returned with its
     /// membership, which the caller must correct.
     pub(crate) fn leave(&mut self, membership: Membership) -> Option<(SocketKey, Membership)> {

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use bus::Counter;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use protocol::Publication;
+use protocol::event::Answer;
+use protocol::{CommandError, Publication};
 
 use crate::admission::Admitted;
+use crate::ask::Asker;
 use crate::client::Client;
 use crate::drain::Pace;
 use crate::interest::Interest;
@@ -23,6 +25,10 @@ pub(crate) enum Item {
     Publication(Arc<Publication>, Instant),
     /// A new connection, subscribed before its handshake is answered.
     Open(Box<Handover>),
+    /// Everything published from here on in a channel that somebody asked for is heard.
+    Subscribed(Box<(Asker, Interest)>),
+    /// What came of something else that somebody asked for.
+    Answer(Box<(Asker, Result<Answer, CommandError>)>),
     /// Close every connection at this pace.
     Drain(Pace),
     /// Stand still for that long; how tests make a lane fall behind.
@@ -40,7 +46,8 @@ pub(crate) struct Handover {
     pub(crate) early: Bytes,
     pub(crate) client: Client,
     pub(crate) admitted: Admitted,
-    pub(crate) interest: Interest,
+    /// The channel that opening the connection has subscribed to.
+    pub(crate) interest: Option<Interest>,
 }
 
 /// The queue from the node to one lane.

@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{Bus, Generation};
 use parking_lot::{Mutex, MutexGuard};
 use protocol::Channel;
 use tokio::sync::watch;
+
+use crate::ask::Asker;
 
 /// Every interest of the node.
 pub(crate) struct Interests {
@@ -26,6 +28,15 @@ struct Entry {
     held: Box<[u32]>,
     /// How many the node itself has.
     held_by_node: u32,
+    /// Who is to be told when the bus has confirmed.
+    waiting: Vec<Waiting>,
+}
+
+/// Somebody who waits for the bus, and since when.
+struct Waiting {
+    asker: Asker,
+    interest: Interest,
+    since: Instant,
 }
 
 /// Keeps the node listening to a channel, for one lane, until dropped.
@@ -57,6 +68,7 @@ impl Interests {
             confirmed: watch::Sender::new(false),
             held: vec![0; self.lanes].into(),
             held_by_node: 0,
+            waiting: Vec::new(),
         });
         *entry.count(lane) += 1;
         let confirmed = entry.confirmed.subscribe();
@@ -70,16 +82,52 @@ impl Interests {
         }
     }
 
-    /// The bus has confirmed its subscription.
-    pub(crate) fn confirm(&self, channel: &Channel, generation: Generation) {
-        if let Some(entry) = self
+    /// Listens to `channel` for `asker`, at `now`. Returns the interest if everything published there is heard already; otherwise
+    /// [`Interests::confirm`] or [`Interests::give_up`] will.
+    pub(crate) fn ask(
+        self: &Arc<Self>,
+        channel: &Channel,
+        window: Option<Duration>,
+        asker: Asker,
+        now: Instant,
+    ) -> Option<Interest> {
+        let interest = self.hold(channel, Some(asker.lane), window);
+        if *interest.confirmed.borrow() {
+            return Some(interest);
+        }
+        let mut table = self.table.lock();
+        let entry = table.get_mut(channel).expect("it is held");
+        entry.waiting.push(Waiting {
+            asker,
+            interest,
+            since: now,
+        });
+        None
+    }
+
+    /// The bus has confirmed its subscription. Returns who waited for it.
+    pub(crate) fn confirm(&self, channel: &Channel, generation: Generation) -> Vec<(Asker, Interest)> {
+        let mut table = self.table.lock();
+        let Some(entry) = table.get_mut(channel).filter(|entry| entry.generation == generation) else {
+            return Vec::new();
+        };
+        entry.confirmed.send_replace(true);
+        std::mem::take(&mut entry.waiting)
+            .into_iter()
+            .map(|waiting| (waiting.asker, waiting.interest))
+            .collect()
+    }
+
+    /// Returns who has waited since `before` and longer, and lets them wait no more.
+    pub(crate) fn give_up(&self, before: Instant) -> Vec<Asker> {
+        let late: Vec<Waiting> = self
             .table
             .lock()
-            .get(channel)
-            .filter(|entry| entry.generation == generation)
-        {
-            entry.confirmed.send_replace(true);
-        }
+            .values_mut()
+            .flat_map(|entry| entry.waiting.extract_if(.., |waiting| waiting.since <= before))
+            .collect();
+        // Dropping an interest takes the lock again.
+        late.into_iter().map(|waiting| waiting.asker).collect()
     }
 
     /// The link is lost: no subscription is confirmed any more.

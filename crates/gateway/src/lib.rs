@@ -18,7 +18,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::admission::{Admission, AdmissionLimits};
 use crate::config::Config;
-use crate::connections::LaneSettings;
+use crate::connections::{LaneSettings, Rhythm};
 use crate::drain::Pace;
 use crate::hub::{MOST_COLLECTED, WindowSettings};
 use crate::inbox::{InboxLimits, Item};
@@ -37,6 +37,7 @@ pub mod systemd;
 
 mod admin;
 mod admission;
+mod ask;
 mod attached;
 mod client;
 mod connections;
@@ -344,6 +345,11 @@ fn lane_settings(config: &Config, lanes: usize) -> LaneSettings {
             fan_out: config.delivery.window_fanout,
         },
         ping_interval: config.ping.interval,
+        rhythm: Rhythm {
+            connect_timeout: config.centrifuge.connect_timeout,
+            ping_interval: config.centrifuge.ping_interval,
+            pong_timeout: config.centrifuge.pong_timeout,
+        },
         ping_timeout: config.ping.timeout,
         drain_timeout: config.drain.timeout,
     }

@@ -9,7 +9,7 @@ use bus::{Bus, Counter};
 use crate::admission::Admission;
 use crate::channel_rules::ChannelRules;
 use crate::client::Rate;
-use crate::config::{Config, Excess};
+use crate::config::{Centrifuge, Config, Excess};
 use crate::connections::LaneSettings;
 use crate::interest::Interests;
 use crate::lane::Lane;
@@ -25,7 +25,8 @@ pub(crate) struct Node {
     pub(crate) config: Config,
     /// Whether clients of the bare channel hear only themselves.
     pub(crate) echoes: bool,
-    pub(crate) rules: ChannelRules,
+    pub(crate) rules: Arc<ChannelRules>,
+    pub(crate) centrifuge: Arc<Centrifuge>,
     pub(crate) rate: Option<Rate>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) interests: Arc<Interests>,
@@ -82,7 +83,11 @@ impl Node {
         };
         Self {
             name,
-            rules: ChannelRules::new(&config),
+            rules: Arc::new(ChannelRules::new(&config)),
+            centrifuge: Arc::new(Centrifuge {
+                anonymous: config.centrifuge.anonymous || config.dev,
+                ..config.centrifuge.clone()
+            }),
             echoes,
             rate: Some(rate).filter(|rate| rate.per_second > 0),
             config,

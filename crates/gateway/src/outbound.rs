@@ -1,14 +1,14 @@
-//! What the lanes have for the bus: publications, in the order in which each lane gave them.
+//! What the lanes want of the node, in the order in which each lane asked.
 //!
 //! Bounded, but never at the price of a publication that was already read from a socket: a lane gives a whole batch at a time, is told
 //! when the queue is full, and then stops reading its sockets until it is woken.
 
 use std::time::Duration;
 
-use bus::Outgoing;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::ask::Ask;
 use crate::lane::Lane;
 
 /// The queue from all lanes to the node.
@@ -22,7 +22,7 @@ pub(crate) struct Outbound {
 
 #[derive(Default)]
 struct Queue {
-    items: Vec<Outgoing>,
+    items: Vec<Ask>,
     bytes: usize,
     /// Some lane found the queue full and waits to be woken.
     is_awaited: bool,
@@ -42,9 +42,9 @@ impl Outbound {
     }
 
     /// Adds a batch and empties it. Returns whether there is room for more; if not, the lane is woken when there is.
-    pub(crate) fn push(&self, batch: &mut Vec<Outgoing>) -> bool {
+    pub(crate) fn push(&self, batch: &mut Vec<Ask>) -> bool {
         let mut queue = self.queue.lock();
-        queue.bytes += batch.iter().map(|outgoing| outgoing.data.len()).sum::<usize>();
+        queue.bytes += batch.iter().map(Ask::size).sum::<usize>();
         queue.items.append(batch);
         let has_room = self.has_room(&mut queue);
         drop(queue);
@@ -68,8 +68,8 @@ impl Outbound {
         }
     }
 
-    /// Waits for at least one publication and takes all; wakes the lanes that waited for room. What was taken before is with the bus.
-    pub(crate) async fn take(&self, lanes: &[Lane]) -> Vec<Outgoing> {
+    /// Waits for at least one thing to do and takes all; wakes the lanes that waited for room. What was taken before is done.
+    pub(crate) async fn take(&self, lanes: &[Lane]) -> Vec<Ask> {
         loop {
             let (items, is_awaited) = {
                 let mut queue = self.queue.lock();

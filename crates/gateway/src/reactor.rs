@@ -169,6 +169,8 @@ impl Reactor {
         match item {
             Item::Publication(publication, at) => self.connections.hub.collect(&publication, at),
             Item::Open(handover) => self.open(*handover),
+            Item::Subscribed(subscribed) => self.connections.subscribed(subscribed.0, subscribed.1),
+            Item::Answer(answer) => self.connections.answer(answer.0, answer.1.as_ref()),
             Item::Drain(pace) => self.connections.drain(pace),
             Item::Pause(pause) => std::thread::sleep(pause),
             Item::Stop => self.is_stopped = true,
@@ -275,7 +277,7 @@ impl Reactor {
                 Ok(None) => break,
                 Err(error) => self.connections.fail(key, error),
             }
-            if self.connections.outgoing.len() >= BATCH {
+            if self.connections.asks.len() >= BATCH {
                 self.hand_over();
             }
         }
@@ -284,7 +286,7 @@ impl Reactor {
 
     /// Gives the node what was read.
     fn hand_over(&mut self) {
-        if !self.connections.outgoing.is_empty() && !self.outbound.push(&mut self.connections.outgoing) {
+        if !self.connections.asks.is_empty() && !self.outbound.push(&mut self.connections.asks) {
             self.is_held = true;
         }
     }
@@ -351,7 +353,8 @@ mod tests {
 
     use super::*;
     use crate::admission::{Admission, AdmissionLimits};
-    use crate::client::{Client, Mode};
+    use crate::client::{Client, Mode, Talk};
+    use crate::connections::Rhythm;
     use crate::hub::WindowSettings;
     use crate::inbox::InboxLimits;
     use crate::interest::Interests;
@@ -375,6 +378,11 @@ mod tests {
         },
         ping_interval: Duration::from_secs(30),
         ping_timeout: Duration::from_secs(30),
+        rhythm: Rhythm {
+            connect_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(8),
+        },
         drain_timeout: Duration::from_secs(10),
     };
 
@@ -396,7 +404,7 @@ mod tests {
         let durations = prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("d", "d")).expect("valid");
         let admitted = Admission::new(limits, durations).admit(peer.ip()).expect("room");
         let interest = interests.hold(&channel, Some(0), None);
-        let client = Client::new(Dialect::Raw { channel }, mode, None, 8, Instant::now());
+        let client = Client::new(Dialect::Raw { channel }, Talk::Plain(mode), None, 8, Instant::now());
         let (head, early) = (Bytes::new(), Bytes::new());
         lane.inbox.push(Item::Open(Box::new(Handover {
             stream,
@@ -404,7 +412,7 @@ mod tests {
             early,
             client,
             admitted,
-            interest,
+            interest: Some(interest),
         })));
         ours
     }

@@ -1,15 +1,18 @@
 //! Between the bus and the lanes: two tasks on the node's own thread.
 //!
-//! [`deliver`] hands what the bus hears to every lane that has subscribers; [`publish`] hands what the lanes read to the bus. Decides
-//! nothing about a publication. Invariant: one task each, so the order in which the bus hears, and in which a lane reads, is kept.
+//! [`deliver`] hands what the bus hears to every lane that has subscribers; [`serve`] does what the lanes ask for. Decides nothing about a
+//! publication. Invariant: one task each, so the order in which the bus hears, and in which a lane reads, is kept.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bus::{Bus, BusEvent, Events, Incoming, PublishError};
-use protocol::Publication;
+use protocol::event::Answer;
+use protocol::{CommandError, Publication};
 
-use crate::interest::Interests;
+use crate::ask::{Ask, Asker};
+use crate::inbox::Item;
+use crate::interest::{Interest, Interests};
 use crate::lane::Lane;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
@@ -17,6 +20,11 @@ use crate::rest::Work;
 
 /// So many events of the bus are handled before the lanes are woken.
 const BATCH: usize = 512;
+
+/// A subscription that Redis has not confirmed for so long is refused; client libraries wait 5 s for an answer.
+const CONFIRMATION: Duration = Duration::from_secs(3);
+/// How often it is looked for such subscriptions.
+const IMPATIENCE: Duration = Duration::from_millis(500);
 
 /// Delivers until the bus is closed.
 pub(crate) async fn deliver(
@@ -28,7 +36,12 @@ pub(crate) async fn deliver(
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut by_lane: Vec<Vec<Arc<Publication>>> = vec![Vec::new(); lanes.len()];
-    while events.recv_many(&mut batch, BATCH).await > 0 {
+    let mut impatience = tokio::time::interval(IMPATIENCE);
+    loop {
+        tokio::select! {
+            received = events.recv_many(&mut batch, BATCH) => if received == 0 { return },
+            _ = impatience.tick() => give_up(&interests, &lanes),
+        }
         work.did(batch.len());
         let (now, came) = (SystemTime::now(), Instant::now());
         for event in batch.drain(..) {
@@ -39,14 +52,44 @@ pub(crate) async fn deliver(
                     }
                     sort(incoming, &interests, &mut by_lane);
                 }
-                BusEvent::Subscribed { channel, generation } => interests.confirm(&channel, generation),
+                BusEvent::Subscribed { channel, generation } => {
+                    // What came before was not for those who join now.
+                    hand_over(&lanes, &mut by_lane, came);
+                    for (asker, interest) in interests.confirm(&channel, generation) {
+                        tell_subscribed(&lanes, asker, interest);
+                    }
+                }
                 BusEvent::LinkLost => interests.lose(),
             }
         }
-        for (lane, publications) in lanes.iter().zip(&mut by_lane) {
-            lane.inbox.publish(publications, came);
-        }
+        hand_over(&lanes, &mut by_lane, came);
     }
+}
+
+fn hand_over(lanes: &[Lane], by_lane: &mut [Vec<Arc<Publication>>], came: Instant) {
+    for (lane, publications) in lanes.iter().zip(by_lane) {
+        lane.inbox.publish(publications, came);
+    }
+}
+
+/// Refuses subscriptions that have waited too long.
+fn give_up(interests: &Interests, lanes: &[Lane]) {
+    let Some(before) = Instant::now().checked_sub(CONFIRMATION) else {
+        return;
+    };
+    for asker in interests.give_up(before) {
+        tell(lanes, asker, Err(CommandError::Internal));
+    }
+}
+
+fn tell_subscribed(lanes: &[Lane], asker: Asker, interest: Interest) {
+    lanes[asker.lane]
+        .inbox
+        .push(Item::Subscribed(Box::new((asker, interest))));
+}
+
+fn tell(lanes: &[Lane], asker: Asker, result: Result<Answer, CommandError>) {
+    lanes[asker.lane].inbox.push(Item::Answer(Box::new((asker, result))));
 }
 
 fn sort(incoming: Incoming, interests: &Interests, by_lane: &mut [Vec<Arc<Publication>>]) {
@@ -57,27 +100,49 @@ fn sort(incoming: Incoming, interests: &Interests, by_lane: &mut [Vec<Arc<Public
     }
 }
 
-/// Publishes what the lanes read, batch after batch, for ever.
-pub(crate) async fn publish(
+/// Does what the lanes ask for, batch after batch, for ever.
+pub(crate) async fn serve(
     bus: Arc<dyn Bus>,
+    interests: Arc<Interests>,
     outbound: Arc<Outbound>,
     lanes: Vec<Lane>,
     metrics: Arc<Metrics>,
     work: Arc<Work>,
 ) {
     loop {
-        let batch = outbound.take(&lanes).await;
-        work.did(batch.len());
+        let asks = outbound.take(&lanes).await;
+        work.did(asks.len());
         let began = Instant::now();
+        let (mut batch, mut askers) = (Vec::with_capacity(asks.len()), Vec::with_capacity(asks.len()));
+        for ask in asks {
+            match ask {
+                Ask::Publish { outgoing, from } => {
+                    batch.push(outgoing);
+                    askers.push(from);
+                }
+                Ask::Subscribe { channel, window, from } => {
+                    if let Some(interest) = interests.ask(&channel, window, from, began) {
+                        tell_subscribed(&lanes, from, interest);
+                    }
+                }
+            }
+        }
+        if batch.is_empty() {
+            continue;
+        }
         let results = bus.publish(batch).await;
         metrics.bus_publish_duration.observe(began.elapsed().as_secs_f64());
-        for result in results {
-            match result {
+        for (result, asker) in results.into_iter().zip(askers) {
+            match &result {
                 Ok(()) => metrics.published.inc(),
                 Err(error) => {
                     tracing::debug!(%error, "a publication was dropped");
-                    metrics.publish_errors.with_label_values(&[label(&error)]).inc();
+                    metrics.publish_errors.with_label_values(&[label(error)]).inc();
                 }
+            }
+            if let Some(asker) = asker {
+                let answer = result.map(|()| Answer::Published).map_err(|_| CommandError::Internal);
+                tell(&lanes, asker, answer);
             }
         }
     }

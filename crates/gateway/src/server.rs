@@ -28,12 +28,12 @@ use socket2::SockRef;
 use crate::admission::Handshake;
 use crate::attached::{self, Worker};
 use crate::config::{Listener, Transport};
-use crate::door::{Refusal, check_handshake, knock};
+use crate::door::{Purpose, Refusal, check_handshake, knock};
 use crate::line::{Line, OverTcp};
 use crate::metrics::Rejected;
 use crate::node::Node;
 use crate::outbound::Outbound;
-use crate::upgrade::{CanBeHandedOver, echo_protocol, upgrade};
+use crate::upgrade::{CanBeHandedOver, upgrade};
 use crate::{demo, tls};
 
 /// How the public listener serves sockets.
@@ -228,7 +228,8 @@ fn routes(
         .app_data(web::Data::from(Arc::clone(node)))
         .wrap(from_fn(limit_head))
         .service(web::resource("/").to(bare))
-        .service(web::resource("/raw/{channel}").to(raw));
+        .service(web::resource("/raw/{channel}").to(raw))
+        .service(web::resource("/connection/websocket").to(centrifuge));
     let app = match worker {
         Some(worker) => app.app_data(worker),
         None => app,
@@ -258,7 +259,7 @@ async fn bare(request: HttpRequest, node: web::Data<Node>, payload: web::Payload
     let Some(channel) = node.config.raw.channel.clone() else {
         return Err(Refusal::UnknownChannel.into());
     };
-    let mut response = connect(&request, &node, channel.as_str(), payload).await?;
+    let mut response = connect(&request, &node, Purpose::Raw(channel.as_str()), payload).await?;
     if node.config.demo.enabled
         && let Some(cookie) = demo::serving_node_cookie(request.query_string(), &node.name)
         && let Ok(cookie) = HeaderValue::from_str(&cookie)
@@ -275,13 +276,18 @@ async fn raw(
     channel: web::Path<String>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Error> {
-    connect(&request, &node, &channel, payload).await
+    connect(&request, &node, Purpose::Raw(&channel), payload).await
+}
+
+/// `/connection/websocket`: the Centrifuge protocol.
+async fn centrifuge(request: HttpRequest, node: web::Data<Node>, payload: web::Payload) -> Result<HttpResponse, Error> {
+    connect(&request, &node, Purpose::Centrifuge, payload).await
 }
 
 async fn connect(
     request: &HttpRequest,
     node: &web::Data<Node>,
-    channel: &str,
+    purpose: Purpose<'_>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Error> {
     let worker = request.app_data::<Worker>();
@@ -292,7 +298,7 @@ async fn connect(
         let refusal = check_handshake(request).err();
         return Err(refusal.unwrap_or(Refusal::NotAWebSocket).into());
     }
-    let pass = knock(node, request, channel, lane).await?;
+    let pass = knock(node, request, purpose, lane).await?;
     if let Some(handshake) = request.conn_data::<Handshake>() {
         handshake.finish();
     }
@@ -300,7 +306,9 @@ async fn connect(
         Some(worker) => worker.connect(request, payload, pass).await,
         None => {
             let mut response = HttpResponse::from(handshake_response(request.head()).finish().map_into_boxed_body());
-            echo_protocol(request, response.headers_mut());
+            if let Some(protocol) = pass.protocol.clone() {
+                response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+            }
             response.extensions_mut().insert(pass);
             Ok(response)
         }

@@ -12,9 +12,8 @@ use actix_http::body::{BodySize, BoxBody, MessageBody};
 use actix_http::{ConnectionType, Request, Response, h1};
 use actix_rt::net::TcpStream;
 use actix_service::Service;
+use actix_web::HttpMessage;
 use actix_web::dev::ServiceResponse;
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::{HttpMessage, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,6 +67,7 @@ fn hand_over(
         client,
         admitted,
         interest,
+        protocol: _,
     } = pass;
     // Copied, so that the buffers of the handshake can go.
     let (head, early) = (Bytes::copy_from_slice(&head), Bytes::copy_from_slice(&parts.read_buf));
@@ -80,24 +80,6 @@ fn hand_over(
         interest,
     })));
     Ok(())
-}
-
-/// Clients that offer subprotocols fail unless one is chosen; a plain WebSocket speaks them all.
-pub(crate) fn echo_protocol(request: &HttpRequest, headers: &mut HeaderMap) {
-    let offered = request
-        .headers()
-        .get(header::SEC_WEBSOCKET_PROTOCOL)
-        .and_then(|offered| offered.to_str().ok());
-    let first = offered.and_then(|offered| offered.split(',').next()).map(str::trim);
-    if let Some(Ok(first)) = first.filter(|first| is_token(first)).map(HeaderValue::from_str) {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, first);
-    }
-}
-
-/// Whether a text is a token of HTTP; nothing else may come back in our answer.
-fn is_token(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_allowed)
 }
 
 /// Writes the answer, and reads what the client still sends for a moment: a reset could overtake the answer.

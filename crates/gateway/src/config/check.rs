@@ -206,7 +206,7 @@ fn limits(config: &Config, found: &mut Found) {
 }
 
 fn times(config: &Config, found: &mut Found) {
-    let must_pass: [(&str, Duration); 7] = [
+    let must_pass: [(&str, Duration); 9] = [
         ("redis.connect_timeout", config.redis.connect_timeout),
         ("redis.response_timeout", config.redis.response_timeout),
         ("redis.canary_interval", config.redis.canary_interval),
@@ -214,10 +214,23 @@ fn times(config: &Config, found: &mut Found) {
         ("limits.handshake_timeout", config.limits.handshake_timeout),
         ("ping.interval", config.ping.interval),
         ("ping.timeout", config.ping.timeout),
+        ("centrifuge.connect_timeout", config.centrifuge.connect_timeout),
+        ("centrifuge.pong_timeout", config.centrifuge.pong_timeout),
     ];
     for (name, duration) in must_pass {
         found.when(duration.is_zero(), &[name], || "must be more than 0".into());
     }
+    let centrifuge = &config.centrifuge;
+    found.when(
+        centrifuge.pong_timeout >= centrifuge.ping_interval,
+        &["centrifuge.pong_timeout", "centrifuge.ping_interval"],
+        || "must be less than centrifuge.ping_interval".into(),
+    );
+    // Clients are told whole seconds.
+    let has_part = centrifuge.ping_interval.subsec_nanos() > 0;
+    found.when(has_part, &["centrifuge.ping_interval"], || {
+        "must be whole seconds".into()
+    });
     let delivery = &config.delivery;
     found.when(
         delivery.window > delivery.window_max,

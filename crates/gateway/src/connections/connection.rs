@@ -33,6 +33,10 @@ pub(crate) struct Connection<W> {
     pub(super) heard: Tick,
     /// A ping was sent since.
     pub(super) is_pinged: bool,
+    /// The client has still to answer a ping in its dialect's words.
+    pub(super) owes_pong: bool,
+    /// When it is pinged next, or has to be known, if its dialect has words for that.
+    pub(super) rhythm: Tick,
     /// When to look at it again; the wheel may ask earlier.
     pub(super) due: Tick,
     /// Allocated while something waits.
@@ -80,6 +84,8 @@ impl<W: Wire> Connection<W> {
             state: State::Open,
             heard: now,
             is_pinged: false,
+            owes_pong: false,
+            rhythm: now,
             due: now,
             outbox: None,
             admitted,

@@ -13,7 +13,7 @@ use protocol::{Channel, Dialect, Publication};
 
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::client::Mode;
+use crate::client::{Mode, Talk};
 use crate::interest::Interests;
 
 const CHANNELS: [&str; 3] = ["news", "sports", "weather"];
@@ -35,6 +35,11 @@ const SETTINGS: LaneSettings = LaneSettings {
     },
     ping_interval: Duration::from_secs(3600),
     ping_timeout: Duration::from_secs(3600),
+    rhythm: Rhythm {
+        connect_timeout: Duration::from_secs(10),
+        ping_interval: Duration::from_secs(25),
+        pong_timeout: Duration::from_secs(8),
+    },
     drain_timeout: Duration::from_secs(3600),
 };
 
@@ -153,11 +158,17 @@ impl Lane {
         let name = Channel::parse(CHANNELS[channel]).expect("valid");
         let admitted = self.admission.admit([127, 0, 0, 1].into()).expect("room");
         let interest = self.interests.hold(&name, Some(0), None);
-        let client = Client::new(Dialect::Raw { channel: name }, Mode::Listens, None, 8, self.now);
+        let client = Client::new(
+            Dialect::Raw { channel: name },
+            Talk::Plain(Mode::Listens),
+            None,
+            8,
+            self.now,
+        );
         let far = Rc::<Far>::default();
         let key = self
             .connections
-            .open(Pipe(Rc::clone(&far)), client, admitted, interest, &Bytes::new());
+            .open(Pipe(Rc::clone(&far)), client, admitted, Some(interest), &Bytes::new());
         self.members.push(Member {
             id: self.connections.id(key).expect("just opened"),
             channel,

@@ -66,7 +66,7 @@ impl NodeThread {
         ))
     }
 
-    /// Starts the tasks: `deliver` and `publish` of the relay, and `pulse`.
+    /// Starts the tasks: `deliver` and `serve` of the relay, and `pulse`.
     pub(crate) fn run(&self, node: &Arc<Node>, outbound: Arc<Outbound>, public: SocketAddr) {
         let events = self
             .events
@@ -83,9 +83,16 @@ impl NodeThread {
             Arc::clone(&metrics),
             Arc::clone(&self.work),
         );
-        let publish = relay::publish(bus, outbound, lanes, metrics, Arc::clone(&self.work));
+        let serve = relay::serve(
+            bus,
+            Arc::clone(&node.interests),
+            outbound,
+            lanes,
+            metrics,
+            Arc::clone(&self.work),
+        );
         self.runtime.spawn(vital("deliver", deliver));
-        self.runtime.spawn(vital("publish", publish));
+        self.runtime.spawn(vital("serve", serve));
         self.runtime.spawn(vital("pulse", pulse(Arc::clone(node), public)));
     }
 

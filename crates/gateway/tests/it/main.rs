@@ -2,6 +2,7 @@
 
 mod admin;
 mod balancers;
+mod centrifuge;
 mod cli;
 mod cluster;
 mod config;
