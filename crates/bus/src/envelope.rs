@@ -7,20 +7,26 @@
 //! | --- | --- |
 //! | 1 | version, 1 |
 //! | 1 | kind: 1 publication, 2 loop-back |
-//! | 1 | flags: bit 0, a position follows; all others 0 |
+//! | 1 | flags: bit 0, a position follows; bit 1, attributes follow; all others 0 |
 //! | 16 | only with a position: epoch (8), offset (8) |
 //! | 16 | id of the publication |
 //! | 16 | id of the node that published it |
 //! | 8 | when, in microseconds since 1970 by the clock of that node |
+//! | | only with attributes: 1 and who published it, or 0; how many tags (4); each tag's name and value, by name |
 //! | rest | payload |
+//!
+//! Who published it is user, id, and what is said of the connection and of it in the channel; these and tags are texts after their length (4).
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use protocol::{Attributes, ClientInfo};
 use uuid::Uuid;
 
 const VERSION: u8 = 1;
 const HAS_POSITION: u8 = 1;
+const HAS_ATTRIBUTES: u8 = 2;
 
 /// A publication and what travels with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct Envelope<'a> {
     pub origin: Uuid,
     /// When, by the clock of that node, to the microsecond.
     pub published_at: SystemTime,
+    /// What travels with it.
+    pub attributes: Option<Box<Attributes>>,
     /// What was published.
     pub payload: &'a [u8],
 }
@@ -73,6 +81,9 @@ pub enum EnvelopeError {
     /// A flag is set that has no meaning yet.
     #[error("envelope flags {0:#010b} are not known here")]
     Flags(u8),
+    /// The attributes are not as they are written: no text, or tags out of order.
+    #[error("the attributes in the envelope are malformed")]
+    Attributes,
     /// The time does not exist for this system's clock.
     #[error("the time in the envelope is out of range")]
     Time,
@@ -84,17 +95,19 @@ impl<'a> Envelope<'a> {
         let mut bytes = BytesMut::with_capacity(59 + self.payload.len());
         bytes.put_u8(VERSION);
         bytes.put_u8(self.kind as u8);
-        match self.position {
-            None => bytes.put_u8(0),
-            Some(Position { epoch, offset }) => {
-                bytes.put_u8(HAS_POSITION);
-                bytes.put_u64(epoch);
-                bytes.put_u64(offset);
-            }
+        let has_position = if self.position.is_some() { HAS_POSITION } else { 0 };
+        let has_attributes = if self.attributes.is_some() { HAS_ATTRIBUTES } else { 0 };
+        bytes.put_u8(has_position | has_attributes);
+        if let Some(Position { epoch, offset }) = self.position {
+            bytes.put_u64(epoch);
+            bytes.put_u64(offset);
         }
         bytes.put_slice(self.id.as_bytes());
         bytes.put_slice(self.origin.as_bytes());
         bytes.put_u64(micros(self.published_at));
+        if let Some(attributes) = &self.attributes {
+            put_attributes(&mut bytes, attributes);
+        }
         bytes.put_slice(self.payload);
         bytes.freeze()
     }
@@ -112,30 +125,95 @@ impl<'a> Envelope<'a> {
             2 => Kind::LoopBack,
             unknown => return Err(EnvelopeError::Kind(unknown)),
         };
-        let position = match flags {
+        if flags & !(HAS_POSITION | HAS_ATTRIBUTES) != 0 {
+            return Err(EnvelopeError::Flags(flags));
+        }
+        let position = match flags & HAS_POSITION {
             0 => None,
-            HAS_POSITION => {
-                let epoch = u64::from_be_bytes(take(&mut rest)?);
-                Some(Position {
-                    epoch,
-                    offset: u64::from_be_bytes(take(&mut rest)?),
-                })
-            }
-            unknown => return Err(EnvelopeError::Flags(unknown)),
+            _ => Some(Position {
+                epoch: u64::from_be_bytes(take(&mut rest)?),
+                offset: u64::from_be_bytes(take(&mut rest)?),
+            }),
         };
         let id = Uuid::from_bytes(take(&mut rest)?);
         let origin = Uuid::from_bytes(take(&mut rest)?);
         let since_1970 = Duration::from_micros(u64::from_be_bytes(take(&mut rest)?));
         let published_at = UNIX_EPOCH.checked_add(since_1970).ok_or(EnvelopeError::Time)?;
+        let attributes = match flags & HAS_ATTRIBUTES {
+            0 => None,
+            _ => Some(Box::new(take_attributes(&mut rest)?)),
+        };
         Ok(Self {
             kind,
             position,
             id,
             origin,
             published_at,
+            attributes,
             payload: rest,
         })
     }
+}
+
+fn put_attributes(bytes: &mut BytesMut, attributes: &Attributes) {
+    match &attributes.publisher {
+        None => bytes.put_u8(0),
+        Some(client) => {
+            bytes.put_u8(1);
+            put_text(bytes, client.user.as_bytes());
+            put_text(bytes, client.client.as_bytes());
+            put_text(bytes, &client.connection);
+            put_text(bytes, &client.channel);
+        }
+    }
+    bytes.put_u32(length(attributes.tags.len()));
+    for (name, value) in &attributes.tags {
+        put_text(bytes, name.as_bytes());
+        put_text(bytes, value.as_bytes());
+    }
+}
+
+fn take_attributes(rest: &mut &[u8]) -> Result<Attributes, EnvelopeError> {
+    let publisher = match take(rest)? {
+        [0] => None,
+        [1] => Some(ClientInfo {
+            user: take_text(rest)?.into(),
+            client: take_text(rest)?.into(),
+            connection: Bytes::copy_from_slice(take_text(rest)?.as_bytes()),
+            channel: Bytes::copy_from_slice(take_text(rest)?.as_bytes()),
+        }),
+        _ => return Err(EnvelopeError::Attributes),
+    };
+    let mut tags = BTreeMap::new();
+    for _ in 0..u32::from_be_bytes(take(rest)?) {
+        let (name, value) = (take_text(rest)?, take_text(rest)?);
+        if tags
+            .last_key_value()
+            .is_some_and(|(last, _): (&String, _)| last.as_str() >= name)
+        {
+            return Err(EnvelopeError::Attributes);
+        }
+        tags.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(Attributes { publisher, tags })
+}
+
+fn put_text(bytes: &mut BytesMut, text: &[u8]) {
+    bytes.put_u32(length(text.len()));
+    bytes.put_slice(text);
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, EnvelopeError> {
+    let length = u32::from_be_bytes(take(rest)?);
+    let length = usize::try_from(length).map_err(|_| EnvelopeError::Short)?;
+    let (text, left) = rest.split_at_checked(length).ok_or(EnvelopeError::Short)?;
+    *rest = left;
+    std::str::from_utf8(text).map_err(|_| EnvelopeError::Attributes)
+}
+
+/// Lengths of what a message of at most some megabytes holds.
+fn length(length: usize) -> u32 {
+    u32::try_from(length).expect("shorter than any message that Redis takes")
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], EnvelopeError> {
@@ -162,6 +240,7 @@ mod tests {
             id: Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
             origin: Uuid::from_u128(0x1112_1314_1516_1718_191a_1b1c_1d1e_1f20),
             published_at: UNIX_EPOCH + Duration::from_micros(0x0006_5a5a_5a5a_5a5a),
+            attributes: None,
             payload: b"{}",
         }
     }
@@ -187,6 +266,42 @@ mod tests {
         assert_eq!(Envelope::decode(&recorded), Ok(envelope(position)));
     }
 
+    #[test]
+    fn recorded_attributes() {
+        let attributes = Attributes {
+            publisher: Some(ClientInfo {
+                user: "u".into(),
+                client: "c1".into(),
+                connection: Bytes::from_static(b"{}"),
+                channel: Bytes::new(),
+            }),
+            tags: BTreeMap::from([("a".into(), "1".into()), ("b".into(), String::new())]),
+        };
+        let mut recorded = RECORDED.to_vec();
+        recorded[2] = 2;
+        let at = recorded.len() - 2;
+        recorded.splice(
+            at..at,
+            *b"\x01\0\0\0\x01u\0\0\0\x02c1\0\0\0\x02{}\0\0\0\0\0\0\0\x02\0\0\0\x01a\0\0\0\x011\0\0\0\x01b\0\0\0\0",
+        );
+        let sent = Envelope {
+            attributes: Some(Box::new(attributes)),
+            ..envelope(None)
+        };
+        assert_eq!(sent.encode()[..], recorded);
+        assert_eq!(Envelope::decode(&recorded), Ok(sent));
+        for end in RECORDED.len() - 2..recorded.len() - 2 {
+            assert_eq!(Envelope::decode(&recorded[..end]), Err(EnvelopeError::Short), "{end}");
+        }
+        let second_tag = recorded.len() - 7;
+        recorded[second_tag] = b'a';
+        assert_eq!(
+            Envelope::decode(&recorded),
+            Err(EnvelopeError::Attributes),
+            "a tag twice"
+        );
+    }
+
     #[track_caller]
     fn check(change: (usize, u8), len: usize, expected: EnvelopeError) {
         let mut bytes = RECORDED;
@@ -199,7 +314,7 @@ mod tests {
         check((0, 0), 45, EnvelopeError::Version(0));
         check((0, 2), 1, EnvelopeError::Version(2));
         check((1, 9), 45, EnvelopeError::Kind(9));
-        check((2, 2), 45, EnvelopeError::Flags(2));
+        check((2, 4), 45, EnvelopeError::Flags(4));
         for len in 0..43 {
             check((0, 1), len, EnvelopeError::Short);
         }

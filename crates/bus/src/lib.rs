@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::Channel;
+use protocol::{Attributes, Channel};
 
 pub mod envelope;
 mod memory;
@@ -62,6 +62,8 @@ pub struct Outgoing {
     pub channel: Channel,
     /// The payload.
     pub data: Bytes,
+    /// What travels with it, if anything does. A bare channel has no place for it.
+    pub attributes: Option<Box<Attributes>>,
 }
 
 /// Something that was published, here or elsewhere.
@@ -71,6 +73,8 @@ pub struct Incoming {
     pub channel: Channel,
     /// The payload.
     pub data: Bytes,
+    /// What came with it, if anything did.
+    pub attributes: Option<Box<Attributes>>,
     /// When the publishing node gave it to the bus, by that node's clock. Unknown on a bare channel.
     pub published_at: Option<SystemTime>,
 }

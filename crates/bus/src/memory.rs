@@ -185,10 +185,11 @@ impl Hub {
         let heard: VecDeque<_> = batch
             .into_iter()
             .filter(|outgoing| is_heard(&outgoing.channel))
-            .map(|Outgoing { channel, data }| {
+            .map(|outgoing| {
                 BusEvent::Publication(Incoming {
-                    channel,
-                    data,
+                    channel: outgoing.channel,
+                    data: outgoing.data,
+                    attributes: outgoing.attributes,
                     published_at,
                 })
             })

@@ -176,7 +176,13 @@ impl Queue {
 
 fn payload_len(event: &BusEvent) -> usize {
     match event {
-        BusEvent::Publication(publication) => publication.data.len(),
+        BusEvent::Publication(publication) => {
+            let attributes = publication
+                .attributes
+                .as_ref()
+                .map_or(0, |attributes| attributes.size());
+            publication.data.len() + attributes
+        }
         BusEvent::Subscribed { .. } | BusEvent::LinkLost => 0,
     }
 }
@@ -195,6 +201,7 @@ mod tests {
         BusEvent::Publication(Incoming {
             channel,
             data: Bytes::from(vec![0; len]),
+            attributes: None,
             published_at: None,
         })
     }

@@ -41,7 +41,10 @@ impl Ask {
     /// The bytes that it takes in a queue, beyond its own size.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Publish { outgoing, .. } => outgoing.data.len(),
+            Self::Publish { outgoing, .. } => {
+                let attributes = outgoing.attributes.as_ref().map_or(0, |attributes| attributes.size());
+                outgoing.data.len() + attributes
+            }
             Self::Subscribe { channel, .. } => channel.as_str().len(),
         }
     }

@@ -70,6 +70,8 @@ pub(crate) struct Right {
     pub(crate) may_subscribe: bool,
     /// Once it has subscribed.
     pub(crate) may_publish: bool,
+    /// Nothing but payloads travels here.
+    pub(crate) is_bare: bool,
     /// How long the channel collects when it is busy, if not as usual.
     pub(crate) window: Option<Duration>,
 }
@@ -103,6 +105,7 @@ impl ChannelRules {
             return Some(Right {
                 may_subscribe: true,
                 may_publish: self.bare_publish == RawPublish::Anyone,
+                is_bare: true,
                 window: None,
             });
         }
@@ -110,6 +113,7 @@ impl ChannelRules {
         Some(Right {
             may_subscribe: rule.subscribe == Subscribe::Anyone,
             may_publish: rule.publish == Publish::Subscribers,
+            is_bare: false,
             window: rule.window,
         })
     }

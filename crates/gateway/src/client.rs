@@ -173,7 +173,11 @@ fn receive_plain(dialect: &Dialect, mode: Mode, message: Message, json_depth: us
             command: Ok(Command::Publish { channel, data }),
             ..
         })) if mode == Mode::Publishes => Action::Publish {
-            outgoing: Outgoing { channel, data },
+            outgoing: Outgoing {
+                channel,
+                data,
+                attributes: None,
+            },
             answer: None,
         },
         Some(Ok(_)) => Action::Drop(Dropped::NotAllowed),
@@ -227,7 +231,11 @@ mod tests {
         let channel = Channel::parse("news").expect("valid");
         let data = "{\"x\":1}".into();
         let publish = Action::Publish {
-            outgoing: Outgoing { channel, data },
+            outgoing: Outgoing {
+                channel,
+                data,
+                attributes: None,
+            },
             answer: None,
         };
         assert_eq!(

@@ -93,8 +93,9 @@ fn tell(lanes: &[Lane], asker: Asker, result: Result<Answer, CommandError>) {
 }
 
 fn sort(incoming: Incoming, interests: &Interests, by_lane: &mut [Vec<Arc<Publication>>]) {
-    let Incoming { channel, data, .. } = incoming;
-    let publication = Arc::new(Publication::new(channel, data));
+    let mut publication = Publication::new(incoming.channel, incoming.data);
+    publication.attributes = incoming.attributes;
+    let publication = Arc::new(publication);
     for lane in interests.listening().lanes(&publication.channel) {
         by_lane[lane].push(Arc::clone(&publication));
     }

@@ -30,4 +30,4 @@ pub use error::CommandError;
 pub use event::Event;
 pub use filter::Filter;
 pub use position::StreamPosition;
-pub use publication::Publication;
+pub use publication::{Attributes, Publication};

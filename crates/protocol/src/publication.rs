@@ -7,6 +7,36 @@ use bytes::Bytes;
 
 use crate::{Channel, ClientInfo, Encoding, Event};
 
+/// What travels with a payload, in the channels where anything does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// The client that published it; `None` when a server did.
+    pub publisher: Option<ClientInfo>,
+    /// What filters can ask about.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Attributes {
+    /// About the bytes that they take.
+    pub fn size(&self) -> usize {
+        let tags = self
+            .tags
+            .iter()
+            .map(|(name, value)| name.len().saturating_add(value.len()));
+        let publisher = self.publisher.iter().map(|client| {
+            [
+                client.user.len(),
+                client.client.len(),
+                client.connection.len(),
+                client.channel.len(),
+            ]
+            .into_iter()
+            .fold(0, usize::saturating_add)
+        });
+        tags.chain(publisher).fold(0, usize::saturating_add)
+    }
+}
+
 /// One publication on its way to the subscribers of one node. Shared by `Arc`: whoever asks first for an [`Encoding`] makes its
 /// frame, everybody else gets the same bytes.
 #[derive(Debug)]
@@ -15,10 +45,8 @@ pub struct Publication {
     pub channel: Channel,
     /// What was published; JSON text for every dialect so far.
     pub data: Bytes,
-    /// Who published it, if a client did that others may know.
-    pub info: Option<Box<ClientInfo>>,
-    /// What filters can ask about.
-    pub tags: BTreeMap<String, String>,
+    /// What travels with it, if anything does.
+    pub attributes: Option<Box<Attributes>>,
     frames: [OnceLock<Bytes>; Encoding::COUNT],
 }
 
@@ -28,8 +56,7 @@ impl Publication {
         Self {
             channel,
             data,
-            info: None,
-            tags: BTreeMap::new(),
+            attributes: None,
             frames: Default::default(),
         }
     }

@@ -78,6 +78,7 @@ impl Link {
                 Some(Incoming {
                     channel,
                     data: Bytes::copy_from_slice(payload),
+                    attributes: None,
                     published_at: None,
                 })
             }
@@ -89,6 +90,7 @@ impl Link {
                 Some(Incoming {
                     channel,
                     data: Bytes::copy_from_slice(envelope.payload),
+                    attributes: envelope.attributes,
                     published_at,
                 })
             }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Pipeline, RedisError, Value};
 use bytes::Bytes;
+use protocol::Attributes;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -142,13 +143,14 @@ impl Publisher {
     /// Publishes `batch` in its order.
     pub(crate) async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<(), PublishError>> {
         let now = SystemTime::now();
-        let messages = batch.into_iter().map(|Outgoing { channel, data }| {
-            let payload = if self.keys.is_bare(&channel) {
-                data
+        let messages = batch.into_iter().map(|outgoing| {
+            let channel = self.keys.channel(&outgoing.channel);
+            let payload = if self.keys.is_bare(&outgoing.channel) {
+                outgoing.data
             } else {
-                self.seal(Kind::Publication, now, &data)
+                self.seal(Kind::Publication, now, outgoing.attributes, &outgoing.data)
             };
-            (self.keys.channel(&channel), payload)
+            (channel, payload)
         });
         let answers = self.send(messages.collect()).await;
         if self.refuses.load(Ordering::Relaxed) && !answers.is_empty() && answers.iter().all(Result::is_ok) {
@@ -160,11 +162,11 @@ impl Publisher {
 
     /// Publishes the loop-back `number`; whether Redis took it.
     pub(crate) async fn loop_back(&self, number: u64) -> bool {
-        let payload = self.seal(Kind::LoopBack, SystemTime::now(), &number.to_be_bytes());
+        let payload = self.seal(Kind::LoopBack, SystemTime::now(), None, &number.to_be_bytes());
         self.send(vec![(self.keys.node(self.node), payload)]).await == [Ok(())]
     }
 
-    fn seal(&self, kind: Kind, published_at: SystemTime, payload: &[u8]) -> Bytes {
+    fn seal(&self, kind: Kind, published_at: SystemTime, attributes: Option<Box<Attributes>>, payload: &[u8]) -> Bytes {
         let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
         Envelope {
             kind,
@@ -172,6 +174,7 @@ impl Publisher {
             id,
             origin: self.node,
             published_at,
+            attributes,
             payload,
         }
         .encode()

@@ -298,6 +298,7 @@ pub(crate) fn outgoing(name: &str, data: &str) -> Outgoing {
     Outgoing {
         channel: channel(name),
         data: Bytes::copy_from_slice(data.as_bytes()),
+        attributes: None,
     }
 }
 

@@ -10,17 +10,19 @@ use bus::Outgoing;
 use protocol::command::{Connect, Subscribe};
 use protocol::dialect::Requests;
 use protocol::event::{Answer, Connected, Recovery, Subscribed};
-use protocol::{Channel, Close, Command, CommandError, Encoding, Event, Request};
+use protocol::{Attributes, Channel, ClientInfo, Close, Command, CommandError, Encoding, Event, Request};
 use uuid::Uuid;
 
 use super::Action;
-use crate::channel_rules::ChannelRules;
+use crate::channel_rules::{ChannelRules, Right};
 use crate::config::Centrifuge;
 
 pub(crate) struct Session {
     encoding: Encoding,
     rules: Arc<ChannelRules>,
     settings: Arc<Centrifuge>,
+    /// Names the connection among those of all processes.
+    id: Uuid,
     stage: Stage,
     subscriptions: HashMap<Channel, Subscription>,
 }
@@ -51,6 +53,7 @@ impl Session {
             encoding,
             rules,
             settings,
+            id: Uuid::new_v4(),
             stage: Stage::New,
             subscriptions: HashMap::new(),
         }
@@ -139,7 +142,7 @@ impl Session {
         actions.push(self.answer(
             id,
             Ok(Answer::Connected(Box::new(Connected {
-                client: Uuid::new_v4().to_string(),
+                client: self.id.to_string(),
                 ping: Some(self.settings.ping_interval),
                 ..Connected::default()
             }))),
@@ -161,8 +164,12 @@ impl Session {
                 actions.push(self.answer(id, Ok(Answer::Unsubscribed)));
             }
             Command::Publish { channel, data } => match self.may_publish(&channel) {
-                Ok(()) => actions.push(Action::Publish {
-                    outgoing: Outgoing { channel, data },
+                Ok(right) => actions.push(Action::Publish {
+                    outgoing: Outgoing {
+                        channel,
+                        data,
+                        attributes: (!right.is_bare).then(|| self.attributes()),
+                    },
                     answer: Some(id),
                 }),
                 Err(error) => actions.push(self.answer(id, Err(error))),
@@ -217,13 +224,24 @@ impl Session {
         })
     }
 
-    fn may_publish(&self, channel: &Channel) -> Result<(), CommandError> {
+    fn may_publish(&self, channel: &Channel) -> Result<Right, CommandError> {
         let right = self.rules.right(channel).ok_or(CommandError::UnknownChannel)?;
         let is_subscribed = self.subscriptions.get(channel) == Some(&Subscription::Active);
         match right.may_publish && is_subscribed {
-            true => Ok(()),
+            true => Ok(right),
             false => Err(CommandError::PermissionDenied),
         }
+    }
+
+    /// What travels with a publication of this client.
+    fn attributes(&self) -> Box<Attributes> {
+        Box::new(Attributes {
+            publisher: Some(ClientInfo {
+                client: self.id.to_string(),
+                ..ClientInfo::default()
+            }),
+            ..Attributes::default()
+        })
     }
 
     /// Why the client may not ask about `channel`, if it may not.

@@ -40,21 +40,21 @@ fn told(socket: &mut Socket) -> Value {
     serde_json::from_str(&socket.text()).expect("JSON")
 }
 
-/// A client that has said who it is.
+/// A client that has said who it is, and its id.
 #[track_caller]
-fn connected(server: &Server) -> Socket {
+fn connected(server: &Server) -> (Socket, Value) {
     let mut socket = server.client_of(PATH);
-    let answer = asks(&mut socket, &json!({"id": 1, "connect": {}}));
+    let mut answer = asks(&mut socket, &json!({"id": 1, "connect": {}}));
     assert_eq!((&answer["id"], &answer["connect"]["ping"]), (&json!(1), &json!(25)));
-    socket
+    (socket, answer["connect"]["client"].take())
 }
 
 #[track_caller]
-fn subscribed(server: &Server, channel: &str) -> Socket {
-    let mut socket = connected(server);
+fn subscribed(server: &Server, channel: &str) -> (Socket, Value) {
+    let (mut socket, id) = connected(server);
     let answer = asks(&mut socket, &json!({"id": 2, "subscribe": {"channel": channel}}));
     assert_eq!(answer, json!({"id": 2, "subscribe": {}}));
-    socket
+    (socket, id)
 }
 
 #[track_caller]
@@ -77,18 +77,20 @@ on_both_transports! {
 
 fn one_conversation(transport: Transport) {
     let server = Server::start(open(config(transport)));
-    let mut socket = subscribed(&server, "room-1");
-    let mut other = subscribed(&server, "room-1");
+    let (mut socket, _) = subscribed(&server, "room-1");
+    let (mut other, other_id) = subscribed(&server, "room-1");
     let mut raw = server.client_of("/raw/room-1");
 
     other.send(json!({"id": 3, "publish": {"channel": "room-1", "data": {"a": 1}}}).to_string());
-    hears(&mut socket, "room-1", &json!({"a": 1}));
+    let by = json!({"user": "", "client": other_id});
+    let heard = json!({"push": {"channel": "room-1", "pub": {"data": {"a": 1}, "info": by}}});
+    assert_eq!(told(&mut socket), heard, "who published it is known");
     raw.expect(r#"{"a":1}"#);
     // Its own publication, and the answer, in either order.
     let mut both = [told(&mut other), told(&mut other)];
     both.sort_by_key(|told| told.get("id").is_none());
     assert_eq!(both[0], json!({"id": 3, "publish": {}}));
-    assert_eq!(both[1]["push"]["pub"]["data"], json!({"a": 1}));
+    assert_eq!(both[1], heard);
     raw.send("[2]");
     hears(&mut socket, "room-1", &json!([2]));
     hears(&mut other, "room-1", &json!([2]));
@@ -105,7 +107,7 @@ fn one_conversation(transport: Transport) {
 
 fn what_may_not_be(transport: Transport) {
     let server = Server::start(open(config(transport)));
-    let mut socket = subscribed(&server, "room-1");
+    let (mut socket, _) = subscribed(&server, "room-1");
     for (code, command) in [
         (105, json!({"subscribe": {"channel": "room-1"}})),
         (102, json!({"subscribe": {"channel": "else"}})),
@@ -182,7 +184,6 @@ fn pings_and_pongs(transport: Transport) {
 
 fn protobuf_and_subprotocols(transport: Transport) {
     let server = Server::start(open(config(transport)));
-    let mut json = subscribed(&server, "room-1");
     let mut binary = server.client_of(&format!("{PATH}?cf_protocol=protobuf"));
     // connect, and subscribe to room-1, in one message
     binary.write(client::binary(
@@ -195,7 +196,7 @@ fn protobuf_and_subprotocols(transport: Transport) {
     };
     assert_eq!(heard()[1..3], [8, 1]);
     assert_eq!(&heard()[..], b"\x04\x08\x02\x32\x00");
-    json.send(r#"{"id":3,"publish":{"channel":"room-1","data":7}}"#);
+    server.client_of("/raw/room-1").send("7");
     assert_eq!(&heard()[..], b"\x0f\x22\x0d\x12\x06room-1\x22\x03\x22\x017");
 
     for (offered, chosen) in [
@@ -214,7 +215,7 @@ fn a_thousand_subscriptions_in_one_message(transport: Transport) {
     let mut config = open(config(transport));
     config.centrifuge.channels = 900;
     let server = Server::start(config);
-    let mut socket = connected(&server);
+    let (mut socket, _) = connected(&server);
     let commands: Vec<_> = (2..1002)
         .map(|id| json!({"id": id, "subscribe": {"channel": format!("room-{id}")}}).to_string())
         .collect();
@@ -235,7 +236,7 @@ fn a_drain_says_come_back(transport: Transport) {
     config.drain.delay = Duration::ZERO;
     config.drain.window = Duration::from_millis(100);
     let server = Server::start(config);
-    let mut socket = subscribed(&server, "room-1");
+    let (mut socket, _) = subscribed(&server, "room-1");
     let draining = server.drain();
     assert_eq!(socket.close(), (Some(3001), "shutdown".into()));
     socket.write(client::close(Some((3001, "shutdown")), MASK));
@@ -247,7 +248,7 @@ fn two_gateways_are_one() {
     let redis = Redis::start();
     let servers =
         [Transport::Reactor, Transport::Attached].map(|transport| Server::start(open(config_on(&redis, transport))));
-    let mut sockets = [&servers[0], &servers[1]].map(|server| subscribed(server, "room-1"));
+    let mut sockets = [&servers[0], &servers[1]].map(|server| subscribed(server, "room-1").0);
     let mut raws = [&servers[0], &servers[1]].map(|server| server.client_of("/raw/room-1"));
     for (number, from) in [0, 1, 0, 1].into_iter().enumerate() {
         if number < 2 {
@@ -257,7 +258,7 @@ fn two_gateways_are_one() {
             raws[from].send(number.to_string());
         }
         for socket in &mut sockets {
-            assert_eq!(published(socket), json!({"channel": "room-1", "pub": {"data": number}}));
+            assert_eq!(published(socket)["pub"]["data"], json!(number));
         }
         raws.iter_mut().for_each(|raw| raw.expect(&number.to_string()));
     }
@@ -279,7 +280,7 @@ fn published(socket: &mut Socket) -> Value {
 fn what_redis_does_not_confirm_is_refused_and_can_be_asked_for_again() {
     let mut redis = Redis::start();
     let server = Server::start(open(config_on(&redis, Transport::Reactor)));
-    let mut socket = subscribed(&server, "room-1");
+    let (mut socket, _) = subscribed(&server, "room-1");
     redis.kill();
     let answer = asks(&mut socket, &json!({"id": 3, "subscribe": {"channel": "room-2"}}));
     assert_eq!(

@@ -12,8 +12,8 @@ use protocol::event::{Answer, Connected, Published, Recovery, Subscribed, Unsubs
 use protocol::filter::{Filter, Node, Test};
 use protocol::frame::{Kind, Limits, Message, Parser, Role};
 use protocol::{
-    Channel, ClientInfo, Close, Command, CommandError, DecodeError, Dialect, Encoding, Event, Publication, Request,
-    StreamPosition,
+    Attributes, Channel, ClientInfo, Close, Command, CommandError, DecodeError, Dialect, Encoding, Event, Publication,
+    Request, StreamPosition,
 };
 
 use crate::checks;
@@ -448,13 +448,15 @@ fn pushes_in_both_encodings() {
         r#"{"push":{"channel":"room:1","pub":{"data":{"a":1}}}}"#,
         "1522131206726f6f6d3a31220922077b2261223a317d",
     );
-    publication.info = Some(Box::new(ClientInfo {
-        user: "u".into(),
-        client: "c".into(),
-        connection: Bytes::from_static(b"1"),
-        channel: Bytes::new(),
+    publication.attributes = Some(Box::new(Attributes {
+        publisher: Some(ClientInfo {
+            user: "u".into(),
+            client: "c".into(),
+            connection: Bytes::from_static(b"1"),
+            channel: Bytes::new(),
+        }),
+        tags: BTreeMap::from([("k".into(), "v".into())]),
     }));
-    publication.tags.insert("k".into(), "v".into());
     tells(
         &Event::Publication(&publication),
         r#"{"push":{"channel":"room:1","pub":{"data":{"a":1},"info":{"user":"u","client":"c","conn_info":1},"tags":{"k":"v"}}}}"#,

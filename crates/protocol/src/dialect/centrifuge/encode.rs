@@ -174,10 +174,11 @@ fn subscribe(subscribed: &Subscribed) -> wire::Subscribe {
 }
 
 fn publication_of(publication: &Publication) -> wire::Publication {
+    let attributes = publication.attributes.as_deref().cloned().unwrap_or_default();
     wire::Publication {
         data: publication.data.clone(),
-        info: publication.info.as_deref().map(info),
-        tags: publication.tags.clone(),
+        info: attributes.publisher.as_ref().map(info),
+        tags: attributes.tags,
         ..Default::default()
     }
 }
