@@ -32,8 +32,10 @@ impl fmt::Debug for Secret {
 
 /// What stands for a hidden text.
 const MASK: &str = "***";
+/// Schemes of URLs of which a part may be shown.
+const SCHEMES: [&str; 3] = ["redis", "rediss", "unix"];
 
-/// What may be shown of `text`: of a URL the scheme, host, port and path; of anything else nothing.
+/// What may be shown of `text`: of a URL of Redis the scheme, host, port and path; of anything else nothing.
 pub(crate) fn masked(text: &str) -> String {
     if text.is_empty() {
         return String::new();
@@ -41,10 +43,8 @@ pub(crate) fn masked(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return MASK.into();
     };
-    if !scheme
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
-    {
+    // Any other text with "://" in it is no URL of ours, and may be a password as a whole.
+    if !SCHEMES.contains(&scheme) {
         return MASK.into();
     }
     // A query can carry a password as well. A fragment means something to some Redis clients, and may be a password with a `#`.
@@ -94,5 +94,7 @@ mod tests {
         check("redis://:hun#ter2@localhost/1?a=b", "redis://***@localhost/1");
         check("unix:///run/redis.sock?pass=hunter2", "unix:///run/redis.sock?***");
         check("hunter2 ://x", "***");
+        check("hunter2://hunter3", "***");
+        check("http://anna:hunter2@redis.example", "***");
     }
 }

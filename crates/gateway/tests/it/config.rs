@@ -614,7 +614,8 @@ fn secret_files_that_cannot_be_used() {
 
 #[test]
 fn secrets_are_never_shown() {
-    const PLACES: [&str; 8] = [
+    const PLACES: [&str; 9] = [
+        "[redis]\npassword = 'x://hush'",
         "[redis]\npassword = 'hush'\nurl = 5",
         "[redis]\nurl = 'hush'",
         "[redis]\nurl = 'http://ann:hush@a'",
