@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use crate::config::{self, Config, GivenFlag, Loaded, Sources};
 
 mod healthcheck;
+mod token;
 
 /// Which source this program was built from.
 pub const REVISION: &str = env!("FANFARE_REVISION");
@@ -60,7 +61,7 @@ Clients connect to ws://HOST:3000/ (the bare channel) or ws://HOST:3000/raw/CHAN
 Probes and metrics are on 127.0.0.1, 6000 above the port: /livez, /readyz, /metrics.
 SIGTERM drains: clients are told to come back elsewhere, spread over drain.window.
 
-Exit codes: 0 all is well, 1 it cannot run or is not ready, 2 wrong settings or arguments.";
+Exit codes: 0 all is well, 1 it cannot run, is not ready, or a token is refused, 2 wrong settings or arguments.";
 
 /// Flags that set something.
 #[derive(Debug, Default, Args)]
@@ -98,6 +99,9 @@ enum Command {
         #[arg(long, value_name = "http://IP:PORT/PATH")]
         url: Option<String>,
     },
+    /// Look at tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -140,6 +144,7 @@ impl Cli {
                 Err(code) => Action::Done(code),
             },
             Some(Command::Config(command)) => Action::Done(command.run(&sources)),
+            Some(Command::Token(command)) => Action::Done(command.run(&sources)),
             Some(Command::Healthcheck { url }) => Action::Done(check_health(url, &sources)),
             Some(Command::Completions { shell }) => {
                 let mut script = Vec::new();

@@ -50,6 +50,8 @@ pub struct Config {
     pub channels: Vec<ChannelRule>,
     /// The Centrifuge protocol.
     pub centrifuge: Centrifuge,
+    /// Whose tokens are believed.
+    pub tokens: Tokens,
     /// What one client, or all of them, may ask for.
     pub limits: Limits,
     /// Merging of messages in busy channels.
@@ -203,6 +205,42 @@ section! {
         ping_interval: Duration as Span = 25 * SECOND;
         /// How long it may take to answer.
         pong_timeout: Duration as Span = 8 * SECOND;
+    }
+}
+
+section! {
+    /// Whose tokens (JWT) are believed. Without a secret, a public key or a key set none is.
+    pub struct Tokens {
+        /// Secret that the issuer of tokens signs with too, of at least 32 bytes; `openssl rand -hex 32` makes one.
+        hmac_secret: Option<Secret> as Maybe<Hidden> = None;
+        /// File to read the secret from, instead of `hmac_secret`.
+        hmac_secret_file: Option<PathBuf> as Maybe<FilePath> = None;
+        /// Algorithms that a token may be signed with by the secret.
+        hmac_algorithms: Vec<HmacAlgorithm> as List<Word> = vec![HmacAlgorithm::Hs256, HmacAlgorithm::Hs384, HmacAlgorithm::Hs512];
+        /// Public key of the issuer in PEM: RSA (RS256, RS384, RS512), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA). Reloaded when it changes.
+        public_key_file: Option<PathBuf> as Maybe<FilePath> = None;
+        /// Key set of the issuer (JWKS), whose keys tokens name by `kid`. Reloaded when it changes.
+        jwks_file: Option<PathBuf> as Maybe<FilePath> = None;
+        /// Audiences of which a token must have one (`aud`); any will do without.
+        audience: Vec<String> as List<Text> = Vec::new();
+        /// Issuer that a token must have (`iss`); any will do without.
+        issuer: Option<String> as Maybe<Text> = None;
+        /// How far the issuer's clock may be from ours; at most 1m.
+        leeway: Duration as Span = Duration::ZERO;
+        /// Whether a token must say when it expires (`exp`).
+        require_exp: bool as Flag = true;
+    }
+}
+
+words! {
+    /// How tokens are signed with a shared secret.
+    pub enum HmacAlgorithm {
+        /// HMAC with SHA-256.
+        Hs256 = "HS256",
+        /// HMAC with SHA-384.
+        Hs384 = "HS384",
+        /// HMAC with SHA-512.
+        Hs512 = "HS512",
     }
 }
 

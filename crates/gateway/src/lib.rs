@@ -60,6 +60,7 @@ mod rest;
 mod server;
 mod stats;
 mod tls;
+mod token;
 mod upgrade;
 
 pub use tls::TlsError;

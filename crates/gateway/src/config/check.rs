@@ -23,6 +23,7 @@ pub(super) fn conflicts(config: &Config, env: &BTreeMap<String, String>) -> Vec<
     limits(config, &mut found);
     times(config, &mut found);
     channels(config, &mut found);
+    tokens(config, &mut found);
     found.when(config.log.filter_error().is_some(), &["log.filter"], || {
         format!(
             "expected levels and targets such as \"info,gateway=debug\"; {}",
@@ -148,6 +149,35 @@ fn redis(config: &Config, found: &mut Found) {
         ("redis.queue", redis.queue),
         ("redis.queue_bytes", redis.queue_bytes),
     ]);
+}
+
+/// Fewest bytes of a secret that tokens are signed with. Whoever has one token can try secrets as fast as their machines go.
+const SHORTEST_SECRET: usize = 32;
+/// Most that clocks may differ; more would let expired tokens live on.
+const LONGEST_LEEWAY: Duration = Duration::from_secs(60);
+
+fn tokens(config: &Config, found: &mut Found) {
+    let tokens = &config.tokens;
+    let length = tokens.hmac_secret.as_ref().map(|secret| secret.expose().len());
+    let shortest = if config.dev { 1 } else { SHORTEST_SECRET };
+    found.when(length.is_some_and(|length| length < shortest), &["tokens.hmac_secret"], || {
+        format!("must have at least {SHORTEST_SECRET} bytes, or it can be guessed from any token; `openssl rand -hex 32` makes one")
+    });
+    found.when(
+        length.is_some() && tokens.hmac_algorithms.is_empty(),
+        &["tokens.hmac_algorithms", "tokens.hmac_secret"],
+        || "with a secret there must be an algorithm".into(),
+    );
+    found.when(tokens.leeway > LONGEST_LEEWAY, &["tokens.leeway"], || {
+        "at most 1m".into()
+    });
+    let empty = |text: &String| text.is_empty();
+    found.when(tokens.issuer.as_ref().is_some_and(empty), &["tokens.issuer"], || {
+        "must not be empty".into()
+    });
+    found.when(tokens.audience.iter().any(empty), &["tokens.audience"], || {
+        "must not be empty".into()
+    });
 }
 
 fn has_host(rest: &str) -> bool {

@@ -9,8 +9,9 @@ use super::layers::{Layer, settings, unknown};
 use super::mistakes::{Mistake, Mistakes, Subject, did_you_mean};
 use super::section::{Field, Section};
 use super::settings::{CHANNELS, Group, Setting, groups, shown};
-use super::{Config, Secret, check};
+use super::{Config, Secret, Tokens, check};
 use crate::channel_rules::ChannelRule;
+use crate::token::sources;
 
 /// Where settings may come from.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +75,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
         reading.read_rules(rules);
     }
     reading.read_secret_files();
+    reading.read_key_files();
     reading.check(&groups, &sources.env);
     match reading.mistakes.is_empty() {
         true => Ok(Loaded {
@@ -226,6 +228,41 @@ impl Reading {
         let admin = self.config.admin.clone();
         if let Some(key) = self.read_secret("admin.api_key", admin.api_key.as_ref(), admin.api_key_file.as_deref()) {
             self.config.admin.api_key = Some(key);
+        }
+        let tokens = self.config.tokens.clone();
+        if let Some(secret) = self.read_secret(
+            "tokens.hmac_secret",
+            tokens.hmac_secret.as_ref(),
+            tokens.hmac_secret_file.as_deref(),
+        ) {
+            self.config.tokens.hmac_secret = Some(secret);
+        }
+    }
+
+    /// Looks into the files with keys; who checks tokens reads them again.
+    fn read_key_files(&mut self) {
+        let Tokens {
+            public_key_file,
+            jwks_file,
+            ..
+        } = &self.config.tokens;
+        let files = [
+            (
+                "tokens.public_key_file",
+                public_key_file,
+                sources::flaw_of_public_key as fn(&Path) -> _,
+            ),
+            ("tokens.jwks_file", jwks_file, sources::flaw_of_key_set),
+        ];
+        for (name, path, flaw) in files {
+            if let Some((path, flaw)) = path.as_ref().and_then(|path| Some((path, flaw(path)?))) {
+                let subject = Subject {
+                    name: name.into(),
+                    value: Some(format!("{:?}", path.display().to_string())),
+                    origin: self.origins.get(name).cloned().unwrap_or_default(),
+                };
+                self.mistakes.push(Mistake::of(subject, flaw.without_path()));
+            }
         }
     }
 

@@ -244,6 +244,97 @@ fn health_by_the_settings() {
     );
 }
 
+/// Long enough for a secret.
+const TOKEN_SECRET: &str = "hush-hush-hush-hush-hush-hush-hush";
+
+/// `fanfare token ...` under settings that have a secret.
+fn token(arguments: &[&str]) -> Command {
+    let mut command = fanfare(&[&["token"], arguments].concat());
+    command.env("FANFARE__TOKENS__HMAC_SECRET", TOKEN_SECRET);
+    command
+}
+
+/// What `token inspect -` says of `token`: the exit code, stdout as JSON if it is, and stderr.
+#[track_caller]
+fn inspect(command: &mut Command, token: &str) -> (i32, serde_json::Value, String) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    // It stops reading where no token could go on.
+    let _ = stdin.write_all(token.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+    let stdout = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    assert!(!format!("{stdout}{stderr}").contains("hush"), "{stdout}{stderr}");
+    (output.status.code().expect("no signal"), stdout, stderr)
+}
+
+#[test]
+fn what_is_no_token() {
+    let long = "x".repeat(100_000);
+    for (text, told) in [
+        ("", "no JWT"),
+        ("a.b.c", "no JWT"),
+        ("\u{9b}", "no JWT"),
+        (long.as_str(), "longer than 8192"),
+    ] {
+        let (code, page, stderr) = inspect(&mut token(&["inspect", "-"]), text);
+        assert_eq!((code, page), (1, serde_json::Value::Null));
+        assert!(stderr.contains(told), "{stderr}");
+    }
+}
+
+#[test]
+fn keys_in_files() {
+    let directory = TempDir::new().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).expect("a file");
+        path
+    };
+    let issuers: serde_json::Value =
+        serde_json::from_str(include_str!("../../src/token/test_keys.json")).expect("the file is right");
+    let issuer = |name: &str| {
+        let mut all = issuers.as_array().into_iter().flatten();
+        all.find(|issuer| issuer["name"] == name).expect("it is there")
+    };
+    let pem = file("key.pem", issuer("RS256")["pem"].as_str().expect("text"));
+    let keys = serde_json::json!({"keys": [issuer("ES384")["jwk"], {"kty": "oct", "k": "aHVzaA"}]});
+    let set = file("set.json", &keys.to_string());
+    for (name, token) in [("RS256", "without_kid"), ("RS256", "with_kid"), ("ES384", "with_kid")] {
+        let mut command = fanfare(&["token", "inspect", "-"]);
+        command
+            .env("FANFARE__TOKENS__PUBLIC_KEY_FILE", &pem)
+            .env("FANFARE__TOKENS__JWKS_FILE", &set);
+        let (code, page, stderr) = inspect(&mut command, issuer(name)[token].as_str().expect("text"));
+        assert_eq!((code, &page["checks"]["signature"]), (0, &"ok".into()), "{stderr}");
+        assert!(stderr.contains("key 2 is left out: a shared secret"), "{stderr}");
+    }
+    let short = file("short.pem", issuer("short")["pem"].as_str().expect("text"));
+    let mut wrong = fanfare(&["config", "check"]);
+    wrong
+        .env("FANFARE__TOKENS__PUBLIC_KEY_FILE", short)
+        .env("FANFARE__TOKENS__JWKS_FILE", "/does/not/exist")
+        .env("FANFARE__TOKENS__HMAC_SECRET", "hush")
+        .env("FANFARE__TOKENS__LEEWAY", "2m");
+    let expected = [
+        "4 mistakes",
+        "tokens.public_key_file = ",
+        "expected an RSA key of 2048 to 8192 bits, this one has 1024",
+        "tokens.jwks_file = \"/does/not/exist\"  (variable FANFARE__TOKENS__JWKS_FILE)",
+        "the file cannot be read",
+        "tokens.hmac_secret = \"***\"",
+        "at least 32 bytes",
+        "at most 1m",
+    ];
+    check(&mut wrong, 2, &[], &expected);
+}
+
 /// A gateway that is ended with the test.
 struct Running(Child);
 

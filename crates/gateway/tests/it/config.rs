@@ -508,6 +508,37 @@ fn a_setting_that_was_not_read_is_not_told_twice() {
 }
 
 #[test]
+fn secrets_of_tokens_are_long() {
+    let secret = |length: usize| "s".repeat(length);
+    let given = |dev: bool, secret: &str| format!("dev = {dev}\n[tokens]\nhmac_secret = '{secret}'");
+    let check =
+        |text: &str, is_right: bool| assert_eq!(file(text.to_owned().leak()).load().is_ok(), is_right, "{text}");
+    check(&given(false, &secret(32)), true);
+    check(&given(false, &secret(31)), false);
+    check(&given(false, ""), false);
+    check(&given(true, "s"), true);
+    check(&given(true, ""), false);
+    check_conflict(
+        &file("[tokens]\nhmac_secret = '12345678901234567890123456789012'\nhmac_algorithms = []"),
+        &["tokens.hmac_algorithms", "tokens.hmac_secret"],
+        "with a secret there must be an algorithm",
+    );
+    check_conflict(&file("[tokens]\nleeway = '61s'"), &["tokens.leeway"], "at most 1m");
+    check_conflict(&file("[tokens]\nissuer = ''"), &["tokens.issuer"], "must not be empty");
+    check_conflict(
+        &file("[tokens]\naudience = ['']"),
+        &["tokens.audience"],
+        "must not be empty",
+    );
+    check_mistakes(
+        &env(&[("FANFARE__TOKENS__HMAC_ALGORITHMS", "HS256,none")]),
+        &[
+            "tokens.hmac_algorithms = \"HS256,none\" (variable FANFARE__TOKENS__HMAC_ALGORITHMS): expected a list, each \"HS256\" or \"HS384\" or \"HS512\"",
+        ],
+    );
+}
+
+#[test]
 fn the_admin_port_follows_the_public_one() {
     #[track_caller]
     fn check(given: &Given, expected: &str) {
@@ -614,7 +645,8 @@ fn secret_files_that_cannot_be_used() {
 
 #[test]
 fn secrets_are_never_shown() {
-    const PLACES: [&str; 9] = [
+    const PLACES: [&str; 10] = [
+        "[tokens]\nhmac_secret = 'hush'",
         "[redis]\npassword = 'x://hush'",
         "[redis]\npassword = 'hush'\nurl = 5",
         "[redis]\nurl = 'hush'",

@@ -1,0 +1,293 @@
+//! Tokens (JWT): whether one may be believed, and what it says.
+//!
+//! An issuer whom the operator trusts signs who a client is, or that it may subscribe to a channel. Does not know connections or dialects,
+//! and neither reads a clock nor a file while it judges. Invariant: nothing that a token says counts before its signature has been checked
+//! with a key and an algorithm that the settings, not the token, brought together.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
+use parking_lot::RwLock;
+use protocol::Channel;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::config::{HmacAlgorithm, Tokens};
+use claims::Claims;
+use keys::Keys;
+
+pub(crate) use claims::{ConnectionClaims, SubscriptionClaims};
+pub(crate) use inspection::Inspection;
+pub(crate) use sources::{Inventory, SourceError};
+
+mod claims;
+mod inspection;
+mod jwks;
+mod keys;
+mod signatures;
+pub(crate) mod sources;
+
+/// The longest token. What is longer is refused before any of it is looked at.
+pub(crate) const LONGEST: usize = 8 << 10;
+
+/// Why a token is refused. Each variant has its own answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// It cannot be believed, and no other try makes it better.
+    #[error("the token is invalid: {0}")]
+    Invalid(#[from] Flaw),
+    /// It can be believed, but not now: the client should fetch another one.
+    #[error("the token {0}")]
+    Expired(Untimely),
+    /// It can be believed, but what it grants has already ended (`expire_at`).
+    #[error("what the token grants has already ended (expire_at)")]
+    Lapsed,
+    /// It is somebody else's, or for something else.
+    #[error("the token is for another {0}")]
+    WrongSubject(Subject),
+}
+
+/// On which side of its time a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Untimely {
+    /// After `exp`.
+    #[error("has expired (exp)")]
+    Over,
+    /// Before `nbf`.
+    #[error("is not valid yet (nbf)")]
+    NotYet,
+}
+
+/// What a subscription token was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Subject {
+    /// The client's user.
+    #[error("user")]
+    User,
+    /// The channel.
+    #[error("channel")]
+    Channel,
+    /// The connection.
+    #[error("client")]
+    Client,
+}
+
+/// What is wrong with a token. Contains nothing of the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Flaw {
+    /// More than [`LONGEST`] bytes.
+    #[error("it is longer than {LONGEST} bytes")]
+    TooLong,
+    /// Not three parts in base64url, or not JSON in them.
+    #[error("it is no JWT in compact form")]
+    Malformed,
+    /// Its header demands something (`crit`) that is not known here.
+    #[error("its header demands what is not supported (crit)")]
+    Critical,
+    /// There is no key at all that could be meant.
+    #[error("there is no key for it")]
+    NoKey,
+    /// Not an algorithm of the keys that could be meant, or none at all.
+    #[error("its algorithm is not one of the key's")]
+    Algorithm,
+    /// Made with another key, or changed since.
+    #[error("its signature is wrong")]
+    Signature,
+    /// A claim that is not what it has to be.
+    #[error("its claim {0:?} cannot be understood")]
+    Claim(&'static str),
+    /// It never expires, and tokens have to.
+    #[error("it never expires (no exp)")]
+    NoExpiry,
+    /// For somebody else (`aud`).
+    #[error("it is not for this audience (aud)")]
+    Audience,
+    /// By somebody else (`iss`).
+    #[error("it is by another issuer (iss)")]
+    Issuer,
+    /// For a subscription, and given as one for a connection.
+    #[error("it is for a subscription (channel), not for a connection")]
+    ForSubscription,
+}
+
+/// What a token has to be besides signed.
+#[derive(Debug)]
+struct Rules {
+    audience: Vec<String>,
+    issuer: Option<String>,
+    leeway: Duration,
+    must_expire: bool,
+}
+
+/// Checks tokens by the settings and the keys that they name.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    rules: Rules,
+    sources: sources::Sources,
+    /// Replaced as a whole; a check works with the keys that there were when it began.
+    keys: RwLock<Arc<Keys>>,
+}
+
+impl From<HmacAlgorithm> for Algorithm {
+    fn from(algorithm: HmacAlgorithm) -> Self {
+        match algorithm {
+            HmacAlgorithm::Hs256 => Self::HS256,
+            HmacAlgorithm::Hs384 => Self::HS384,
+            HmacAlgorithm::Hs512 => Self::HS512,
+        }
+    }
+}
+
+/// The part of a token's header that matters before its signature.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    crit: Option<Box<RawValue>>,
+}
+
+impl Verifier {
+    /// With the keys of `tokens`, whose files are read now, and the keys that were left out.
+    pub(crate) fn new(tokens: &Tokens) -> Result<(Self, Inventory), SourceError> {
+        let sources = sources::Sources::new(tokens);
+        let (keys, inventory) = sources.read()?;
+        let verifier = Self {
+            rules: Rules {
+                audience: tokens.audience.clone(),
+                issuer: tokens.issuer.clone(),
+                leeway: tokens.leeway,
+                must_expire: tokens.require_exp,
+            },
+            sources,
+            keys: RwLock::new(Arc::new(keys)),
+        };
+        Ok((verifier, inventory))
+    }
+
+    /// Reads the files with keys again if they have changed. After an error the old keys stay.
+    #[cfg_attr(not(test), expect(dead_code, reason = "called once connections take tokens"))]
+    pub(crate) fn reload(&self) -> Result<Option<Inventory>, SourceError> {
+        if !self.sources.have_changed() {
+            return Ok(None);
+        }
+        let (keys, inventory) = self.sources.read()?;
+        *self.keys.write() = Arc::new(keys);
+        Ok(Some(inventory))
+    }
+
+    /// Checks a token that a client connects or stays connected with.
+    pub(crate) fn connection(&self, token: &str, now: SystemTime) -> Result<ConnectionClaims, TokenError> {
+        let claims = self.signed(token)?;
+        if claims.has("channel") {
+            return Err(Flaw::ForSubscription.into());
+        }
+        self.check_origin(&claims)?;
+        self.check_times(&claims, now)?;
+        claims.connection(now)
+    }
+
+    /// Checks a token with which `client`, whose user is `user`, subscribes to `channel` or stays subscribed.
+    pub(crate) fn subscription(
+        &self,
+        token: &str,
+        user: &str,
+        client: &str,
+        channel: &Channel,
+        now: SystemTime,
+    ) -> Result<SubscriptionClaims, TokenError> {
+        let claims = self.signed(token)?;
+        self.check_origin(&claims)?;
+        self.check_times(&claims, now)?;
+        let is = |name, wanted: &str| {
+            claims
+                .read::<String>(name)
+                .map(|found| found.as_deref().unwrap_or_default() == wanted)
+        };
+        if !is("channel", channel.as_str())? {
+            return Err(TokenError::WrongSubject(Subject::Channel));
+        }
+        if !is("sub", user)? {
+            return Err(TokenError::WrongSubject(Subject::User));
+        }
+        if claims.read::<String>("client")?.is_some_and(|wanted| wanted != client) {
+            return Err(TokenError::WrongSubject(Subject::Client));
+        }
+        claims.subscription(now)
+    }
+
+    /// The claims of `token`, if its signature is right.
+    fn signed(&self, token: &str) -> Result<Claims, Flaw> {
+        if token.len() > LONGEST {
+            return Err(Flaw::TooLong);
+        }
+        let header = header(token)?;
+        if header.crit.is_some() {
+            return Err(Flaw::Critical);
+        }
+        // Before the keys: the same answer whatever keys there are.
+        let algorithm = header.alg.parse::<Algorithm>().map_err(|_| Flaw::Algorithm)?;
+        let (message, signature) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
+        let keys = Arc::clone(&self.keys.read());
+        let mut flaw = Flaw::NoKey;
+        for key in keys.for_token(header.kid.as_deref()) {
+            if !key.algorithms.contains(&algorithm) {
+                flaw = if flaw == Flaw::NoKey { Flaw::Algorithm } else { flaw };
+                continue;
+            }
+            match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm) {
+                Ok(true) => return claims(token),
+                Ok(false) => flaw = Flaw::Signature,
+                Err(_) => return Err(Flaw::Malformed),
+            }
+        }
+        Err(flaw)
+    }
+
+    fn check_origin(&self, claims: &Claims) -> Result<(), Flaw> {
+        self.check_issuer(claims)?;
+        self.check_audience(claims)
+    }
+
+    fn check_issuer(&self, claims: &Claims) -> Result<(), Flaw> {
+        match &self.rules.issuer {
+            Some(wanted) if claims.read::<String>("iss")?.as_ref() != Some(wanted) => Err(Flaw::Issuer),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_audience(&self, claims: &Claims) -> Result<(), Flaw> {
+        let wanted = &self.rules.audience;
+        match wanted.is_empty() || claims.audience()?.iter().any(|audience| wanted.contains(audience)) {
+            true => Ok(()),
+            false => Err(Flaw::Audience),
+        }
+    }
+
+    fn check_times(&self, claims: &Claims, now: SystemTime) -> Result<(), TokenError> {
+        claims.check_times(now, self.rules.leeway, self.rules.must_expire)
+    }
+}
+
+fn header(token: &str) -> Result<Header, Flaw> {
+    serde_json::from_slice(&part(token, 0)?).map_err(|_| Flaw::Malformed)
+}
+
+/// What a token says, believed or not.
+fn claims(token: &str) -> Result<Claims, Flaw> {
+    serde_json::from_slice(&part(token, 1)?).map_err(|_| Flaw::Malformed)
+}
+
+/// One of the three parts of a token, decoded.
+fn part(token: &str, number: usize) -> Result<Vec<u8>, Flaw> {
+    let parts: Vec<_> = token.split('.').collect();
+    match parts.as_slice() {
+        [_, _, _] => URL_SAFE_NO_PAD.decode(parts[number]).map_err(|_| Flaw::Malformed),
+        _ => Err(Flaw::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests;
