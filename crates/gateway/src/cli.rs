@@ -51,6 +51,8 @@ Examples:
       Look for mistakes without starting anything.
   fanfare config show
       What is in force, and where each value came from.
+  fanfare token create --user anna --ttl 1h
+      A token for trying out, signed with tokens.hmac_secret.
 
 Where settings come from, each over the one before:
   defaults, the TOML file (--config, or /etc/fanfare/fanfare.toml if there is one),
@@ -99,7 +101,7 @@ enum Command {
         #[arg(long, value_name = "http://IP:PORT/PATH")]
         url: Option<String>,
     },
-    /// Look at tokens
+    /// Make tokens, or look at them
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Print completions for a shell

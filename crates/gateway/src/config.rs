@@ -215,7 +215,7 @@ section! {
         hmac_secret: Option<Secret> as Maybe<Hidden> = None;
         /// File to read the secret from, instead of `hmac_secret`.
         hmac_secret_file: Option<PathBuf> as Maybe<FilePath> = None;
-        /// Algorithms that a token may be signed with by the secret.
+        /// Algorithms that a token may be signed with by the secret. `fanfare token create` takes the first.
         hmac_algorithms: Vec<HmacAlgorithm> as List<Word> = vec![HmacAlgorithm::Hs256, HmacAlgorithm::Hs384, HmacAlgorithm::Hs512];
         /// Public key of the issuer in PEM: RSA (RS256, RS384, RS512), P-256 (ES256), P-384 (ES384) or Ed25519 (EdDSA). Reloaded when it changes.
         public_key_file: Option<PathBuf> as Maybe<FilePath> = None;

@@ -24,6 +24,7 @@ pub(crate) use inspection::Inspection;
 pub(crate) use sources::{Inventory, SourceError};
 
 mod claims;
+pub(crate) mod create;
 mod inspection;
 mod jwks;
 mod keys;

@@ -1,20 +1,24 @@
-//! `fanfare token`: tokens are looked at by the settings of the gateway, so what is true here is true there.
+//! `fanfare token`: tokens are made and looked at by the settings of the gateway, so what is true here is true there.
 //!
-//! Invariant: no secret is printed, and no token.
+//! Invariant: no secret is printed, and a token only by `create`.
 
 use std::io::Read;
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use protocol::{Channel, ChannelError};
 use serde_json::{Map, Value, json};
 
-use super::{load, print};
+use super::{WRONG_SETTINGS, load, print};
 use crate::config::{Sources, Tokens};
+use crate::token::create::create;
 use crate::token::{Inspection, LONGEST, Verifier};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
+    /// Print a token signed with tokens.hmac_secret
+    Create(Create),
     /// Show what a token says and whether it would be accepted; exit 0 only if it would
     ///
     /// Prints header and claims as JSON, with the outcome of each check under the keys and rules of the settings: signature, times, audience
@@ -25,6 +29,52 @@ pub(super) enum TokenCommand {
     },
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Settings say what else a token must have: tokens.audience and tokens.issuer are put in.")]
+pub(super) struct Create {
+    /// Who it is for (sub)
+    #[arg(long)]
+    user: String,
+    /// Makes it a token for subscribing to this channel instead of one for connecting
+    #[arg(long, value_parser = channel)]
+    channel: Option<Channel>,
+    /// How long it holds, such as 30s, 1h or 7days
+    #[arg(long, default_value = "1h", value_parser = lifetime)]
+    ttl: Duration,
+    /// What others may see of the client, as JSON
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    info: Option<Value>,
+    /// Another claim, over those above; its value is JSON, or else text. May be given several times
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
+    claims: Vec<(String, Value)>,
+}
+
+fn channel(name: &str) -> Result<Channel, ChannelError> {
+    Channel::parse(name)
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(lifetime) if lifetime >= Duration::from_secs(1) => Ok(lifetime),
+        Ok(_) => Err("expected at least 1s".into()),
+        Err(_) => Err("expected a duration with its unit such as 30s, 1h or 7days".into()),
+    }
+}
+
+fn json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("expected JSON such as {{\"name\":\"Anna\"}}: {error}"))
+}
+
+fn claim(text: &str) -> Result<(String, Value), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+            Ok((name.to_owned(), value))
+        }
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
 impl TokenCommand {
     pub(super) fn run(self, sources: &Sources) -> ExitCode {
         let tokens = match load(sources) {
@@ -32,8 +82,43 @@ impl TokenCommand {
             Err(code) => return code,
         };
         match self {
+            Self::Create(wanted) => match create(&wanted.claims(&tokens, SystemTime::now()), &tokens) {
+                Ok(token) => print(format!("{token}\n").as_bytes()),
+                Err(error) => {
+                    eprintln!("fanfare: {error}");
+                    ExitCode::from(WRONG_SETTINGS)
+                }
+            },
             Self::Inspect { token } => inspect(&token, &tokens),
         }
+    }
+}
+
+impl Create {
+    fn claims(self, tokens: &Tokens, now: SystemTime) -> Map<String, Value> {
+        let seconds = |time: SystemTime| {
+            time.duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs())
+        };
+        let mut claims = Map::new();
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("sub", self.user.into());
+        set("iat", seconds(now).into());
+        set("exp", seconds(now).saturating_add(self.ttl.as_secs()).into());
+        if let Some(channel) = self.channel {
+            set("channel", channel.as_str().into());
+        }
+        if let Some(info) = self.info {
+            set("info", info);
+        }
+        if let Some(audience) = tokens.audience.first() {
+            set("aud", audience.as_str().into());
+        }
+        if let Some(issuer) = &tokens.issuer {
+            set("iss", issuer.as_str().into());
+        }
+        claims.extend(self.claims);
+        claims
     }
 }
 

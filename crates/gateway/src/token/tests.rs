@@ -800,6 +800,23 @@ fn files_that_are_not_there_or_too_long() {
 }
 
 #[test]
+fn what_is_created_is_accepted() {
+    for (algorithm, name) in [(HmacAlgorithm::Hs256, "HS256"), (HmacAlgorithm::Hs512, "HS512")] {
+        let tokens = Tokens {
+            hmac_algorithms: vec![algorithm],
+            ..settings()
+        };
+        let claims = json!({"sub": "u", "exp": END});
+        let token = create::create(claims.as_object().expect("an object"), &tokens).expect("a token");
+        let inspection = verifier(&tokens).inspect(&token, at(NOW)).expect("a token");
+        assert_eq!((&inspection.header["alg"], &inspection.claims), (&name.into(), &claims));
+        assert_eq!((inspection.channel, inspection.verdict), (None, Ok(())));
+    }
+    let none = create::create(&serde_json::Map::new(), &Tokens::default());
+    assert_eq!(none, Err(create::CreateError::NoSecret));
+}
+
+#[test]
 fn an_inspection_makes_every_check() {
     let tokens = Tokens {
         issuer: Some("me".into()),

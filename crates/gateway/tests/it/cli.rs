@@ -275,6 +275,129 @@ fn inspect(command: &mut Command, token: &str) -> (i32, serde_json::Value, Strin
 }
 
 #[test]
+fn a_token_that_was_created_is_accepted() {
+    let claims = [
+        "--info",
+        r#"{"name":"A"}"#,
+        "--claim",
+        "n=5",
+        "--claim",
+        "text=a=b",
+        "--claim",
+        "list=[1]",
+    ];
+    let mut create = token(&[&["create", "--user", "anna", "--ttl", "2h"], &claims[..]].concat());
+    create
+        .env("FANFARE__TOKENS__AUDIENCE", "chat,news")
+        .env("FANFARE__TOKENS__ISSUER", "me");
+    let (code, made, stderr) = run(&mut create);
+    assert_eq!((code, stderr.as_str(), made.lines().count()), (0, "", 1));
+    let mut command = token(&["inspect", "-"]);
+    command
+        .env("FANFARE__TOKENS__AUDIENCE", "chat")
+        .env("FANFARE__TOKENS__ISSUER", "me");
+    let (code, page, stderr) = inspect(&mut command, &made);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{page}");
+    let claims = &page["claims"];
+    assert_eq!(claims["exp"].as_u64(), claims["iat"].as_u64().map(|at| at + 7200));
+    for (name, value) in [
+        ("sub", serde_json::json!("anna")),
+        ("info", serde_json::json!({"name": "A"})),
+        ("n", serde_json::json!(5)),
+        ("text", serde_json::json!("a=b")),
+        ("list", serde_json::json!([1])),
+        ("aud", serde_json::json!("chat")),
+        ("iss", serde_json::json!("me")),
+    ] {
+        assert_eq!(claims[name], value, "{name}");
+    }
+    assert_eq!(page["header"], serde_json::json!({"alg": "HS256", "typ": "JWT"}));
+    assert_eq!((&page["for"], &page["accepted"]), (&"connection".into(), &true.into()));
+    let ok = serde_json::json!({"signature": "ok", "times": "ok", "audience": "ok", "issuer": "ok"});
+    assert_eq!(page["checks"], ok);
+    // The token as an argument.
+    check(&mut token(&["inspect", made.trim()]), 0, &["\"accepted\": true"], &[]);
+}
+
+#[test]
+fn tokens_for_subscriptions() {
+    let (code, made, _) = run(&mut token(&["create", "--user", "anna", "--channel", "$room:1"]));
+    assert_eq!(code, 0);
+    let (code, page, stderr) = inspect(&mut token(&["inspect", "-"]), &made);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{page}");
+    assert_eq!(
+        (&page["for"], &page["claims"]["channel"]),
+        (&"subscription".into(), &"$room:1".into())
+    );
+}
+
+#[test]
+fn tokens_that_would_be_refused() {
+    #[track_caller]
+    fn check_refused(command: &mut Command, text: &str, check: &str, told: &str) {
+        let (code, page, stderr) = inspect(command, text);
+        assert_eq!((code, &page["accepted"]), (1, &false.into()), "{page}{stderr}");
+        assert!(
+            page["checks"][check]
+                .as_str()
+                .is_some_and(|outcome| outcome.contains(told)),
+            "{page}"
+        );
+        assert!(
+            stderr.starts_with("fanfare: the token ") && stderr.contains(told),
+            "{stderr}"
+        );
+    }
+    let make = |arguments: &[&str]| run(&mut token(&[&["create", "--user", "anna"], arguments].concat())).1;
+    let inspect_command = || token(&["inspect", "-"]);
+    let (fresh, expired) = (make(&[]), make(&["--claim", "exp=1", "--claim", "odd=\u{9b}2J"]));
+    check_refused(&mut inspect_command(), &expired, "times", "has expired");
+    let early = make(&["--claim", "nbf=9999999999", "--claim", "exp=99999999999"]);
+    check_refused(&mut inspect_command(), &early, "times", "not valid yet");
+    // Other claims under the same signature.
+    let parts = |token: &str| token.trim().split('.').map(str::to_owned).collect::<Vec<_>>();
+    let changed = [
+        &parts(&fresh)[0],
+        &parts(&make(&["--claim", "admin=true"]))[1],
+        &parts(&fresh)[2],
+    ]
+    .map(String::as_str)
+    .join(".");
+    check_refused(&mut inspect_command(), &changed, "signature", "signature is wrong");
+    let other = "another secret, another secret, another secret";
+    check_refused(
+        inspect_command().env("FANFARE__TOKENS__HMAC_SECRET", other),
+        &fresh,
+        "signature",
+        "signature is wrong",
+    );
+    check_refused(
+        inspect_command().env("FANFARE__TOKENS__AUDIENCE", "chat"),
+        &fresh,
+        "audience",
+        "audience",
+    );
+    check_refused(
+        inspect_command().env("FANFARE__TOKENS__ISSUER", "me"),
+        &fresh,
+        "issuer",
+        "issuer",
+    );
+    let mut without_keys = fanfare(&["token", "inspect", "-"]);
+    check_refused_with_hint(&mut without_keys, &fresh);
+    // What a stranger put in must not steer the terminal.
+    let (_, out, _) = run(&mut token(&["inspect", expired.trim()]));
+    assert!(out.contains("\\u009b2J") && !out.contains('\u{9b}'), "{out}");
+}
+
+#[track_caller]
+fn check_refused_with_hint(command: &mut Command, token: &str) {
+    let (code, _, stderr) = inspect(command, token);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("there is no key: set tokens.hmac_secret"), "{stderr}");
+}
+
+#[test]
 fn what_is_no_token() {
     let long = "x".repeat(100_000);
     for (text, told) in [
@@ -333,6 +456,29 @@ fn keys_in_files() {
         "at most 1m",
     ];
     check(&mut wrong, 2, &[], &expected);
+}
+
+#[test]
+fn tokens_that_cannot_be_created() {
+    let create = |arguments: &[&str]| token(&[&["create"], arguments].concat());
+    check(&mut create(&[]), 2, &[], &["--user"]);
+    check(
+        &mut create(&["--user", "a", "--channel", "a b"]),
+        2,
+        &[],
+        &["must not contain ' '"],
+    );
+    check(&mut create(&["--user", "a", "--ttl", "5"]), 2, &[], &["with its unit"]);
+    check(&mut create(&["--user", "a", "--ttl", "0s"]), 2, &[], &["at least 1s"]);
+    check(&mut create(&["--user", "a", "--info", "{"]), 2, &[], &["expected JSON"]);
+    check(&mut create(&["--user", "a", "--claim", "x"]), 2, &[], &["NAME=VALUE"]);
+    check(
+        &mut fanfare(&["token", "create", "--user", "a"]),
+        2,
+        &[],
+        &["no secret to sign with: set tokens.hmac_secret"],
+    );
+    check(&mut fanfare(&["token", "--help"]), 0, &["create", "inspect"], &[]);
 }
 
 /// A gateway that is ended with the test.
