@@ -18,6 +18,7 @@ async function main() {
   if (!process.env.CENTRIFUGO) throw new Error('CENTRIFUGO does not say where the binary of the reference server is');
   const wanted = process.argv.slice(2);
   const scenarios = allScenarios(wanted);
+  for (const { name, needs } of scenarios) if (needs && !process.env[needs]) throw new Error(`${name} needs ${needs}`);
   const servers = await referenceServers();
   const jobs = scenarios.flatMap((scenario) => scenario.encodings.map((encoding) => ({ scenario, encoding })));
   const expected = new Set();

@@ -29,6 +29,7 @@ test('conversations', { concurrency: Number(process.env.AT_ONCE ?? 4), skip: rea
   const played = scenarios.flatMap((scenario) =>
     scenario.encodings.map((encoding) =>
       t.test(`${scenario.name}, ${encoding}`, async (t) => {
+        if (scenario.needs && !process.env[scenario.needs]) return t.skip(`${scenario.needs} is not given`);
         const server = await (await theServers()).of(scenario.server);
         if (!server) return t.skip(`no server ${scenario.server} is given`);
         const lines = compare(scenario, encoding, await play(scenario, encoding, server), { differences });

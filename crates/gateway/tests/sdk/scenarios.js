@@ -7,6 +7,7 @@ const path = require('node:path');
 /**
  * Options: `server`, a variant of reference.js; `encodings`; `pings`, whether pings and pongs belong to the story; `freeOrder`, when
  * the protocol leaves open what comes first, a reply or a push, or which channel: then the recording puts them in an order of its own.
+ * `needs` is a variable of the environment without which it cannot be played.
  */
 function scenario(name, ...optionsAndStory) {
   const story = optionsAndStory.pop();

@@ -4,7 +4,10 @@
 // Owns everything a scenario opens, and closes it. A scenario's channels and users carry the name of the run, so that scenarios cannot
 // meet on one server; the recording is without it.
 
+const { spawn } = require('node:child_process');
 const crypto = require('node:crypto');
+const path = require('node:path');
+const readline = require('node:readline');
 const { WebSocket } = require('ws');
 const { startWiretap } = require('./wiretap.js');
 const { recording } = require('./normalise.js');
@@ -168,6 +171,25 @@ class Stage {
     socket.say({ id: 1, connect: options.connect ?? {} });
     await socket.hears(1);
     return socket;
+  }
+
+  /** Plays a story of python/drive.py, by the interpreter in the environment variable PYTHON. */
+  async python(story, given) {
+    const driver = spawn(process.env.PYTHON, [path.join(__dirname, 'python', 'drive.py'), story], { stdio: ['pipe', 'pipe', 'pipe'] });
+    let errors = '';
+    driver.stderr.on('data', (data) => (errors += data));
+    const ended = new Promise((resolve) => driver.once('exit', resolve));
+    this.open.push(() => driver.kill('SIGKILL'));
+    const tell = (value) => driver.stdin.write(`${JSON.stringify(value)}\n`);
+    driver.stdin.on('error', () => {});
+    tell({ url: this.tap.url, protobuf: this.encoding === 'protobuf', ...given });
+    for await (const line of readline.createInterface({ input: driver.stdout })) {
+      const [kind, what, value] = JSON.parse(line);
+      if (kind === 'done') return;
+      if (kind === 'saw') this.saw(what, value);
+      else tell((await (kind === 'calm' ? this.calm() : this.api(what, value))) ?? null);
+    }
+    throw new Error(`${story} ended with status ${await ended}: ${errors.trim().split('\n').pop()}`);
   }
 
   // --- the server API
