@@ -211,15 +211,23 @@ class Stage {
   }
 }
 
-/** Plays one scenario in one encoding against a server, `{ ws, api }`, and gives its recording. */
+/**
+ * Plays one scenario in one encoding against a server, `{ ws, api }`, and gives its recording. A story that waits in vain fails with an
+ * error that has what was said until then as its `recording`.
+ */
 async function play(scenario, encoding, server) {
   const stage = new Stage(encoding, server);
   await stage.prepare();
+  const said = () => {
+    stage.tap.hearing = false;
+    return recording(scenario, encoding, stage.run, stage.tap.connections, stage.seen);
+  };
   try {
     await scenario.story(stage);
     await stage.calm();
-    stage.tap.hearing = false;
-    return recording(scenario, encoding, stage.run, stage.tap.connections, stage.seen);
+    return said();
+  } catch (error) {
+    throw Object.assign(error, { recording: said() });
   } finally {
     await stage.close();
   }
