@@ -47,7 +47,8 @@ pub struct Publication {
     pub data: Bytes,
     /// What travels with it, if anything does.
     pub attributes: Option<Box<Attributes>>,
-    frames: [OnceLock<Bytes>; Encoding::COUNT],
+    /// Boxed, because many a publication waits in a queue and few are told in every encoding.
+    frames: [OnceLock<Box<Bytes>>; Encoding::COUNT],
 }
 
 impl Publication {
@@ -64,7 +65,7 @@ impl Publication {
     /// The whole WebSocket frame, header included, that carries this publication in `encoding`.
     #[expect(clippy::indexing_slicing, reason = "there is a place for each encoding")]
     pub fn frame(&self, encoding: Encoding) -> &Bytes {
-        self.frames[encoding as usize].get_or_init(|| encoding.encode(&Event::Publication(self)))
+        self.frames[encoding as usize].get_or_init(|| Box::new(encoding.encode(&Event::Publication(self))))
     }
 }
 
