@@ -3,7 +3,7 @@
 //! An [`Interest`] is the right to hear a channel: the first one in the node subscribes on the bus, dropping the last unsubscribes.
 //! Invariant: the bus is asked for exactly the channels in the table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ pub(crate) struct Interests {
     bus: Arc<dyn Bus>,
     lanes: usize,
     table: Mutex<HashMap<Channel, Entry>>,
+    /// Where somebody had to wait, and since when; the longest first. Who was served meanwhile is still here.
+    waits: Mutex<VecDeque<(Instant, Channel)>>,
 }
 
 struct Entry {
@@ -55,6 +57,7 @@ impl Interests {
             bus,
             lanes,
             table: Mutex::default(),
+            waits: Mutex::default(),
         })
     }
 
@@ -92,16 +95,18 @@ impl Interests {
         now: Instant,
     ) -> Option<Interest> {
         let interest = self.hold(channel, Some(asker.lane), window);
+        let mut table = self.table.lock();
         if *interest.confirmed.borrow() {
             return Some(interest);
         }
-        let mut table = self.table.lock();
         let entry = table.get_mut(channel).expect("it is held");
         entry.waiting.push(Waiting {
             asker,
             interest,
             since: now,
         });
+        drop(table);
+        self.waits.lock().push_back((now, channel.clone()));
         None
     }
 
@@ -120,12 +125,16 @@ impl Interests {
 
     /// Returns who has waited since `before` and longer, and lets them wait no more.
     pub(crate) fn give_up(&self, before: Instant) -> Vec<Asker> {
-        let late: Vec<Waiting> = self
-            .table
-            .lock()
-            .values_mut()
-            .flat_map(|entry| entry.waiting.extract_if(.., |waiting| waiting.since <= before))
-            .collect();
+        let mut late: Vec<Waiting> = Vec::new();
+        let mut waits = self.waits.lock();
+        while waits.front().is_some_and(|(since, _)| *since <= before)
+            && let Some((_, channel)) = waits.pop_front()
+        {
+            if let Some(entry) = self.table.lock().get_mut(&channel) {
+                late.extend(entry.waiting.extract_if(.., |waiting| waiting.since <= before));
+            }
+        }
+        drop(waits);
         // Dropping an interest takes the lock again.
         late.into_iter().map(|waiting| waiting.asker).collect()
     }
