@@ -48,7 +48,7 @@ pub(crate) enum Mode {
 }
 
 /// What to do about a message.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Action {
     /// Give it to the bus, and if the request has an id, answer it.
     Publish { outgoing: Outgoing, answer: Option<u32> },
@@ -60,6 +60,11 @@ pub(crate) enum Action {
     },
     /// Take the client out of a channel.
     Unsubscribe { channel: Channel },
+    /// Answer a request.
+    Answer {
+        request: u32,
+        result: Result<Answer, CommandError>,
+    },
     /// Send these frames to the client.
     Send(Bytes),
     /// The client is known from now on, and pinged.
@@ -154,7 +159,8 @@ impl Client {
         self.answer(request, result)
     }
 
-    fn answer(&self, id: u32, result: Result<&Answer, &CommandError>) -> Bytes {
+    /// The answer to request `id`, spelled for the client.
+    pub(crate) fn answer(&self, id: u32, result: Result<&Answer, &CommandError>) -> Bytes {
         self.encoding().encode(&Event::Answer { id, result })
     }
 }

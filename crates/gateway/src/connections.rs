@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use protocol::event::Answer;
 use protocol::frame::{self, FrameError, Item as Frame, Limits};
-use protocol::{Channel, Close, CommandError, Event};
+use protocol::{Channel, Close, CommandError};
 
 use crate::admission::Admitted;
 use crate::ask::{Ask, Asker};
@@ -21,6 +21,7 @@ use crate::interest::Interest;
 use crate::stats::{Dropped, Ended, LaneStats};
 
 mod connection;
+mod deadlines;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,17 +29,13 @@ mod wheel;
 
 pub(crate) use connection::Wire;
 use connection::{Connection, State};
+pub(crate) use deadlines::Rhythm;
+use deadlines::ticks;
 use table::Table;
-use wheel::{Tick, Wheel};
+use wheel::Wheel;
 
 /// So many bytes of pongs wait for the end of a read.
 const MOST_PONGS: usize = 16 * 1024;
-
-const TICK: Duration = Duration::from_millis(50);
-/// How long a closing connection may take to read what waits for it and to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
-/// The same for one that broke the rules.
-const SHORT_GOODBYE: Duration = Duration::from_millis(1500);
 
 /// What a lane is told once, at its start.
 #[derive(Debug, Clone, Copy)]
@@ -55,17 +52,6 @@ pub(crate) struct LaneSettings {
     pub(crate) rhythm: Rhythm,
     /// How long what waits may be written after a drain's Close.
     pub(crate) drain_timeout: Duration,
-}
-
-/// How clients are looked after whose dialect has words for it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rhythm {
-    /// How long a client may take to say who it is.
-    pub(crate) connect_timeout: Duration,
-    /// How often it is pinged.
-    pub(crate) ping_interval: Duration,
-    /// How long it may take to answer.
-    pub(crate) pong_timeout: Duration,
 }
 
 /// Names a connection of a lane, also after its place was taken by another.
@@ -239,17 +225,12 @@ impl<W: Wire> Connections<W> {
                 from: asker(request),
             }),
             Action::Unsubscribe { channel } => self.leave_one(key, &channel),
-            Action::Send(frames) => {
-                self.table.send(key, &frames);
-                self.remove_doomed();
+            Action::Answer { request, result } => {
+                let answer = self.table.slab[key].client.answer(request, result.as_ref());
+                self.send(key, &answer);
             }
-            Action::Known => {
-                // Not all at once, though many may have come at once.
-                let interval = ticks(self.settings.rhythm.ping_interval);
-                let now = self.tick();
-                self.table.slab[key].rhythm = now + interval - rand::random_range(0..=interval / 2);
-                self.watch(key);
-            }
+            Action::Send(frames) => self.send(key, &frames),
+            Action::Known => self.begin_rhythm(key),
             Action::Pong => {
                 if !std::mem::take(&mut self.table.slab[key].owes_pong) {
                     self.close(key, Close::BadRequest);
@@ -271,23 +252,21 @@ impl<W: Wire> Connections<W> {
             return;
         };
         self.join(key, interest);
-        self.table.send(key, &answer);
-        self.remove_doomed();
+        self.send(key, &answer);
     }
 
     /// The node has done something else that a connection asked for, or could not.
     pub(crate) fn answer(&mut self, asker: Asker, result: Result<&Answer, &CommandError>) {
         let Some(key) = self.find(asker.connection) else { return };
         let answer = self.table.slab[key].client.answered(asker.request, result);
-        self.table.send(key, &answer);
-        self.remove_doomed();
+        self.send(key, &answer);
     }
 
     /// Sends the pongs for what was received: one write for all of a read, since pings cost a client nothing.
     pub(crate) fn answered(&mut self, key: SocketKey) {
         if !self.pongs.is_empty() {
-            self.table.send(key, &self.pongs.split().freeze());
-            self.remove_doomed();
+            let pongs = self.pongs.split().freeze();
+            self.send(key, &pongs);
         }
     }
 
@@ -404,36 +383,6 @@ impl<W: Wire> Connections<W> {
         self.is_leaving = true;
     }
 
-    /// Pings, deadlines and scheduled closes.
-    pub(crate) fn look_at_due(&mut self) {
-        let now = self.tick();
-        let mut due = Vec::new();
-        self.wheel.advance(now, &mut due);
-        for key in due {
-            match self.table.slab.get(key).map(|connection| connection.due) {
-                Some(due) if due > now => self.wheel.add(key, due),
-                Some(_) => self.look_at(key, now),
-                None => {}
-            }
-        }
-        if let Some(mut schedule) = self.schedule.take() {
-            for id in schedule.due(self.now) {
-                if let Some(key) = self.find(id) {
-                    self.close(key, Close::Shutdown);
-                }
-            }
-            self.schedule = Some(schedule).filter(|schedule| !schedule.is_over());
-        }
-        self.remove_doomed();
-    }
-
-    /// When something has to be done, if nothing comes in before.
-    pub(crate) fn next_due(&mut self) -> Option<Instant> {
-        let look = self.wheel.next().map(|tick| self.start + TICK * tick);
-        let close = self.schedule.as_ref().map(Schedule::next);
-        [self.hub.next_due(), look, close].into_iter().flatten().min()
-    }
-
     /// Ends a turn that began at `began`.
     pub(crate) fn report(&mut self, began: Instant) {
         self.stats.sent_bytes.add(std::mem::take(&mut self.table.sent_bytes));
@@ -459,6 +408,12 @@ impl<W: Wire> Connections<W> {
                 self.finish_if_done(key);
             }
         }
+    }
+
+    /// Sends whole frames to one connection, outside of a delivery to many.
+    fn send(&mut self, key: SocketKey, frames: &Bytes) {
+        self.table.send(key, frames);
+        self.remove_doomed();
     }
 
     /// Connections that a delivery found too slow are out of the hub and get their Close; broken ones end.
@@ -520,101 +475,8 @@ impl<W: Wire> Connections<W> {
         }
     }
 
-    /// Sets the date at which the wheel looks at a connection again.
-    fn watch(&mut self, key: SocketKey) {
-        let now = self.tick();
-        let Some(connection) = self.table.slab.get_mut(key) else {
-            return;
-        };
-        let at = match connection.state {
-            State::Closing(closing) if closing.is_deaf => now + ticks(SHORT_GOODBYE),
-            State::Closing(closing) if closing.why == Ended::Closed(Close::Shutdown) && connection.waiting() > 0 => {
-                now + ticks(GOODBYE.max(self.settings.drain_timeout))
-            }
-            State::Closing(_) => now + ticks(GOODBYE),
-            State::Open if connection.client.is_known().is_some() => {
-                let rhythm = &self.settings.rhythm;
-                match connection.is_pinged {
-                    // The last ping was one interval before the next.
-                    true => connection.rhythm + ticks(rhythm.pong_timeout) - ticks(rhythm.ping_interval),
-                    false => connection.rhythm,
-                }
-            }
-            State::Open if connection.is_pinged => {
-                connection.heard + ticks(self.settings.ping_interval + self.settings.ping_timeout)
-            }
-            State::Open => connection.heard + spread(ticks(self.settings.ping_interval), key),
-        };
-        connection.due = at.max(now + 1);
-        self.wheel.add(key, connection.due);
-    }
-
-    fn look_at(&mut self, key: SocketKey, now: Tick) {
-        let connection = &mut self.table.slab[key];
-        let silence = now - connection.heard;
-        match connection.state {
-            State::Closing(mut closing) => {
-                // Too slow even for the Close: give the kernel's memory back at once.
-                connection.wire.reset();
-                if closing.why == Ended::Closed(Close::Shutdown) && connection.waiting() > 0 {
-                    closing.why = Ended::Lost;
-                    connection.state = State::Closing(closing);
-                }
-                self.end(key, closing.why);
-            }
-            State::Open if connection.client.is_known().is_some() => self.keep_rhythm(key, now),
-            State::Open if silence >= ticks(self.settings.ping_interval + self.settings.ping_timeout) => {
-                connection.wire.reset();
-                self.end(key, Ended::PingTimeout);
-            }
-            State::Open => {
-                if !connection.is_pinged && silence >= spread(ticks(self.settings.ping_interval), key) {
-                    connection.is_pinged = true;
-                    self.table.send(key, &PING);
-                }
-                self.watch(key);
-            }
-        }
-    }
-
-    /// Pings a client in its dialect's words, or finds that it is too late for something.
-    fn keep_rhythm(&mut self, key: SocketKey, now: Tick) {
-        let connection = &mut self.table.slab[key];
-        let is_known = connection.client.is_known() == Some(true);
-        if connection.is_pinged && is_known {
-            return self.close(key, Close::NoPong);
-        }
-        if now >= connection.rhythm {
-            if !is_known {
-                return self.close(key, Close::Stale);
-            }
-            (connection.is_pinged, connection.owes_pong) = (true, true);
-            connection.rhythm = now + ticks(self.settings.rhythm.ping_interval);
-            let ping = connection.client.encoding().encode(&Event::Ping);
-            self.table.send(key, &ping);
-            self.remove_doomed();
-        }
-        self.watch(key);
-    }
-
     fn count(&self, delivered: &Delivered) {
         self.stats.deliveries.add(delivered.deliveries);
         self.stats.writes.add(delivered.writes);
     }
-
-    fn tick(&self) -> Tick {
-        ticks(self.now.saturating_duration_since(self.start))
-    }
-}
-
-static PING: std::sync::LazyLock<Bytes> = std::sync::LazyLock::new(|| frame::ping(b""));
-
-fn ticks(duration: Duration) -> Tick {
-    Tick::try_from(duration.as_millis() / TICK.as_millis()).unwrap_or(Tick::MAX / 4)
-}
-
-/// Up to a tenth less, by key: connections that came together are not all pinged together.
-fn spread(ticks: Tick, key: SocketKey) -> Tick {
-    let share = Tick::try_from(key % 16).unwrap_or_default();
-    ticks - ticks / 10 * share / 16
 }

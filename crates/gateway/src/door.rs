@@ -195,11 +195,7 @@ fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, R
         None => Format::Json,
     };
     let dialect = Dialect::Centrifuge(format);
-    let session = Session::new(
-        dialect.encoding(),
-        Arc::clone(&node.rules),
-        Arc::clone(&node.centrifuge),
-    );
+    let session = Session::new(Arc::clone(&node.rules), Arc::clone(&node.centrifuge));
     Ok(Pass {
         lane,
         admitted: node.admission.admit(address(node, request))?,

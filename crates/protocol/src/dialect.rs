@@ -3,6 +3,8 @@
 //! Each dialect is one file under `dialect/`, and no other file knows its wire format. What all of them share (who may do what,
 //! delivery, limits) is the gateway's.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 
 use crate::frame::Message;
@@ -72,6 +74,13 @@ pub enum DecodeError {
 }
 
 impl Encoding {
+    /// The frame of [`Event::Ping`], the same bytes for everybody.
+    #[expect(clippy::indexing_slicing, reason = "there is a place for each encoding")]
+    pub fn ping(self) -> &'static Bytes {
+        static PINGS: [OnceLock<Bytes>; Encoding::COUNT] = [const { OnceLock::new() }; Encoding::COUNT];
+        PINGS[self as usize].get_or_init(|| self.encode(&Event::Ping))
+    }
+
     /// How many encodings there are.
     pub const COUNT: usize = 3;
 

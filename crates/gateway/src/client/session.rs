@@ -10,7 +10,7 @@ use bus::Outgoing;
 use protocol::command::{Connect, Subscribe};
 use protocol::dialect::Requests;
 use protocol::event::{Answer, Connected, Recovery, Subscribed};
-use protocol::{Attributes, Channel, ClientInfo, Close, Command, CommandError, Encoding, Event, Request};
+use protocol::{Attributes, Channel, ClientInfo, Close, Command, CommandError, Request};
 use uuid::Uuid;
 
 use super::Action;
@@ -18,7 +18,6 @@ use crate::channel_rules::{ChannelRules, Right};
 use crate::config::Centrifuge;
 
 pub(crate) struct Session {
-    encoding: Encoding,
     rules: Arc<ChannelRules>,
     settings: Arc<Centrifuge>,
     /// Names the connection among those of all processes.
@@ -48,9 +47,8 @@ enum Subscription {
 }
 
 impl Session {
-    pub(crate) fn new(encoding: Encoding, rules: Arc<ChannelRules>, settings: Arc<Centrifuge>) -> Self {
+    pub(crate) fn new(rules: Arc<ChannelRules>, settings: Arc<Centrifuge>) -> Self {
         Self {
-            encoding,
             rules,
             settings,
             id: Uuid::new_v4(),
@@ -122,7 +120,7 @@ impl Session {
             (Stage::New | Stage::Refused, _) | (Stage::Known, Ok(Command::Connect(_))) => Err(Close::BadRequest),
             (Stage::Known, Ok(command)) => self.carry_out(id, command, actions),
             (Stage::Known, Err(error)) => {
-                actions.push(self.answer(id, Err(error)));
+                actions.push(answer(id, Err(error)));
                 Ok(())
             }
         }
@@ -135,11 +133,11 @@ impl Session {
         }
         if !self.settings.anonymous {
             self.stage = Stage::Refused;
-            actions.push(self.answer(id, Err(CommandError::Unauthorized)));
+            actions.push(answer(id, Err(CommandError::Unauthorized)));
             return Ok(());
         }
         self.stage = Stage::Known;
-        actions.push(self.answer(
+        actions.push(answer(
             id,
             Ok(Answer::Connected(Box::new(Connected {
                 client: self.id.to_string(),
@@ -155,13 +153,13 @@ impl Session {
         match command {
             Command::Subscribe(subscribe) => match self.subscribe(id, &subscribe) {
                 Ok(ask) => actions.push(ask),
-                Err(error) => actions.push(self.answer(id, Err(error))),
+                Err(error) => actions.push(answer(id, Err(error))),
             },
             Command::Unsubscribe { channel } => {
                 if self.subscriptions.remove(&channel).is_some() {
                     actions.push(Action::Unsubscribe { channel });
                 }
-                actions.push(self.answer(id, Ok(Answer::Unsubscribed)));
+                actions.push(answer(id, Ok(Answer::Unsubscribed)));
             }
             Command::Publish { channel, data } => match self.may_publish(&channel) {
                 Ok(right) => actions.push(Action::Publish {
@@ -172,19 +170,19 @@ impl Session {
                     },
                     answer: Some(id),
                 }),
-                Err(error) => actions.push(self.answer(id, Err(error))),
+                Err(error) => actions.push(answer(id, Err(error))),
             },
             Command::Presence { channel } | Command::PresenceStats { channel } => {
                 let error = self.closed(&channel).unwrap_or(CommandError::NotAvailable);
-                actions.push(self.answer(id, Err(error)));
+                actions.push(answer(id, Err(error)));
             }
             Command::History(history) => {
                 let error = self.closed(&history.channel).unwrap_or(CommandError::NotAvailable);
-                actions.push(self.answer(id, Err(error)));
+                actions.push(answer(id, Err(error)));
             }
-            Command::Rpc { .. } => actions.push(self.answer(id, Err(CommandError::NotAvailable))),
+            Command::Rpc { .. } => actions.push(answer(id, Err(CommandError::NotAvailable))),
             Command::SubRefresh { channel, .. } if !self.subscriptions.contains_key(&channel) => {
-                actions.push(self.answer(id, Err(CommandError::PermissionDenied)));
+                actions.push(answer(id, Err(CommandError::PermissionDenied)));
             }
             // Nothing here expires, and no key is known that could have signed a token.
             Command::Refresh { .. } | Command::SubRefresh { .. } => return Err(Close::InvalidToken),
@@ -252,18 +250,17 @@ impl Session {
             Some(_) => None,
         }
     }
+}
 
-    fn answer(&self, id: u32, result: Result<Answer, CommandError>) -> Action {
-        let result = result.as_ref();
-        Action::Send(self.encoding.encode(&Event::Answer { id, result }))
-    }
+fn answer(request: u32, result: Result<Answer, CommandError>) -> Action {
+    Action::Answer { request, result }
 }
 
 #[cfg(test)]
 mod tests {
-    use protocol::Dialect;
     use protocol::dialect::Format;
     use protocol::frame::{Kind, Message};
+    use protocol::{Dialect, Encoding, Event};
 
     use super::*;
     use crate::config::Config;
@@ -276,7 +273,7 @@ mod tests {
         config.centrifuge.anonymous = true;
         config.centrifuge.channels = 2;
         let rules = Arc::new(ChannelRules::new(&config));
-        Session::new(Encoding::CentrifugeJson, rules, Arc::new(config.centrifuge))
+        Session::new(rules, Arc::new(config.centrifuge))
     }
 
     /// What is to be done about a message, in words.
@@ -292,13 +289,14 @@ mod tests {
 
     fn words(action: &Action) -> String {
         match action {
-            Action::Send(frame) => {
-                let text = String::from_utf8_lossy(&frame[2..]).into_owned();
-                if text.contains("\"client\"") {
-                    "welcome".into()
-                } else {
-                    text
-                }
+            Action::Answer {
+                result: Ok(Answer::Connected(_)),
+                ..
+            } => "welcome".into(),
+            Action::Answer { request, result } => {
+                let (id, result) = (*request, result.as_ref());
+                let frame = Encoding::CentrifugeJson.encode(&Event::Answer { id, result });
+                String::from_utf8_lossy(&frame[2..]).into_owned()
             }
             Action::Subscribe { channel, request, .. } => format!("subscribe {channel} for {request}"),
             Action::Unsubscribe { channel } => format!("unsubscribe {channel}"),

@@ -1,5 +1,7 @@
 //! From a message to the requests in it, one after the other.
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, Bytes};
 use prost::Message as _;
 
@@ -229,9 +231,7 @@ fn subscribe(wire: wire::SubscribeRequest, max_depth: usize) -> Result<Subscribe
 }
 
 /// Positions of subscriptions that the server had made; names that no channel has were never among them.
-fn positions(
-    subs: std::collections::BTreeMap<String, wire::SubscribeRequest>,
-) -> std::collections::BTreeMap<Channel, StreamPosition> {
+fn positions(subs: BTreeMap<String, wire::SubscribeRequest>) -> BTreeMap<Channel, StreamPosition> {
     subs.into_iter()
         .filter(|(_, sub)| sub.recover)
         .filter_map(|(name, sub)| Some((Channel::parse(&name).ok()?, position(sub.epoch, sub.offset))))

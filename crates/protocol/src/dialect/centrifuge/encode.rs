@@ -174,11 +174,13 @@ fn subscribe(subscribed: &Subscribed) -> wire::Subscribe {
 }
 
 fn publication_of(publication: &Publication) -> wire::Publication {
-    let attributes = publication.attributes.as_deref().cloned().unwrap_or_default();
+    let attributes = publication.attributes.as_deref();
     wire::Publication {
         data: publication.data.clone(),
-        info: attributes.publisher.as_ref().map(info),
-        tags: attributes.tags,
+        info: attributes
+            .and_then(|attributes| attributes.publisher.as_ref())
+            .map(info),
+        tags: attributes.map(|attributes| attributes.tags.clone()).unwrap_or_default(),
         ..Default::default()
     }
 }
