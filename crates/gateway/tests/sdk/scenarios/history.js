@@ -26,6 +26,16 @@ const recovery = (name, namespace, published, request) =>
     await recovers(t, channel, request(epoch));
   });
 
+// The client is away while something happens, and comes back to its subscription.
+async function away(t, client, meanwhile = async () => {}) {
+  client.disconnect();
+  await t.sees('client disconnected');
+  await t.calm();
+  await meanwhile();
+  client.connect();
+  await t.sees('subscription subscribed', 2);
+}
+
 module.exports = [
   scenario('history', { freeOrder: true }, async (t) => {
     const channel = t.channel('stream:prices');
@@ -94,12 +104,7 @@ module.exports = [
     const subscription = await t.subscribed(client, channel);
     await fill(t, channel, 1, 2);
     await t.sees('subscription publication', 2);
-    client.disconnect();
-    await t.sees('client disconnected');
-    await t.calm();
-    await fill(t, channel, 3, 5);
-    client.connect();
-    await t.sees('subscription subscribed', 2);
+    await away(t, client, () => fill(t, channel, 3, 5));
     await t.sees('subscription publication', 5);
     subscription.unsubscribe();
   }),
@@ -110,11 +115,7 @@ module.exports = [
     await t.subscribed(client, channel);
     await fill(t, channel, 1, 2);
     await t.sees('subscription publication', 2);
-    client.disconnect();
-    await t.sees('client disconnected');
-    await t.calm();
-    client.connect();
-    await t.sees('subscription subscribed', 2);
+    await away(t, client);
   }),
 
   scenario('recover-too-much-was-missed', async (t) => {
@@ -123,12 +124,7 @@ module.exports = [
     await t.subscribed(client, channel);
     await fill(t, channel, 1, 1);
     await t.sees('subscription publication');
-    client.disconnect();
-    await t.sees('client disconnected');
-    await t.calm();
-    await fill(t, channel, 2, 9);
-    client.connect();
-    await t.sees('subscription subscribed', 2);
+    await away(t, client, () => fill(t, channel, 2, 9));
   }),
 
   scenario('recover-after-history-was-removed', async (t) => {
@@ -137,12 +133,7 @@ module.exports = [
     await t.subscribed(client, channel);
     await fill(t, channel, 1, 1);
     await t.sees('subscription publication');
-    client.disconnect();
-    await t.sees('client disconnected');
-    await t.calm();
-    await t.api('history_remove', { channel });
-    client.connect();
-    await t.sees('subscription subscribed', 2);
+    await away(t, client, () => t.api('history_remove', { channel }));
     await fill(t, channel, 2, 2);
     await t.sees('subscription publication', 2);
   }),
