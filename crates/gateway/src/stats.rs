@@ -22,15 +22,39 @@ pub(crate) enum Dropped {
     SlowConsumer,
 }
 
-/// Why a connection ended.
+/// Why a connection ended. The set is closed, whatever reasons applications give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
+    /// By the client's Close.
+    Client,
     /// The connection broke without a Close.
     Lost,
     /// Nothing was heard from the client for too long.
     PingTimeout,
-    /// It was closed by a Close of the gateway; one that answers the client's is the client's doing.
-    Closed(Close),
+    /// The client read too slowly.
+    SlowConsumer,
+    /// This process leaves.
+    Drain,
+    /// The client broke its protocol.
+    Protocol,
+    /// The client broke a rule.
+    Policy,
+    /// The gateway failed.
+    Internal,
+    /// The client's token was refused.
+    Token,
+    /// The client did not say who it is.
+    Stale,
+    /// It was to last so long.
+    Expired,
+    /// The application wanted it.
+    Server,
+    /// There were too many of something.
+    Limit,
+    /// Publications may have been lost.
+    InsufficientState,
+    /// Another process has more room.
+    Reconnect,
 }
 
 /// What a lane has counted since it started, and what it has now.
@@ -54,7 +78,7 @@ pub(crate) struct LaneStats {
     pub(crate) sent_bytes: Counter,
     pub(crate) panics: Counter,
     dropped: [Counter; Dropped::ALL.len()],
-    ended: [Counter; Ended::REASONS.len()],
+    ended: [Counter; Ended::ALL.len()],
     /// The longest turn of the loop in microseconds, since it was last read.
     slowest_turn: Counter,
     /// Milliseconds from `start` to the last turn.
@@ -87,44 +111,64 @@ impl Dropped {
 }
 
 impl Ended {
-    pub(crate) const REASONS: [&'static str; 14] = [
-        "client",
-        "lost",
-        "ping_timeout",
-        "slow_consumer",
-        "drain",
-        "protocol",
-        "policy",
-        "internal",
-        "token",
-        "stale",
-        "expired",
-        "server",
-        "limit",
-        "insufficient_state",
+    pub(crate) const ALL: [Self; 15] = [
+        Self::Client,
+        Self::Lost,
+        Self::PingTimeout,
+        Self::SlowConsumer,
+        Self::Drain,
+        Self::Protocol,
+        Self::Policy,
+        Self::Internal,
+        Self::Token,
+        Self::Stale,
+        Self::Expired,
+        Self::Server,
+        Self::Limit,
+        Self::InsufficientState,
+        Self::Reconnect,
     ];
 
     /// The reason as the metric and the log have it.
     pub(crate) fn label(self) -> &'static str {
-        Self::REASONS[self.index()]
-    }
-
-    fn index(self) -> usize {
         match self {
-            Self::Closed(Close::Answer { .. }) => 0,
-            Self::Lost => 1,
-            Self::PingTimeout | Self::Closed(Close::NoPong) => 2,
-            Self::Closed(Close::SlowConsumer) => 3,
-            Self::Closed(Close::Shutdown) => 4,
-            Self::Closed(Close::Protocol | Close::InvalidUtf8 | Close::TooLarge | Close::BadRequest) => 5,
-            Self::Closed(Close::Policy | Close::PermissionDenied | Close::NotAvailable) => 6,
-            Self::Closed(Close::Internal) => 7,
-            Self::Closed(Close::InvalidToken) => 8,
-            Self::Closed(Close::Stale) => 9,
-            Self::Closed(Close::Expired) => 10,
-            Self::Closed(Close::ByServer) => 11,
-            Self::Closed(Close::ConnectionLimit | Close::ChannelLimit) => 12,
-            Self::Closed(Close::InsufficientState) => 13,
+            Self::Client => "client",
+            Self::Lost => "lost",
+            Self::PingTimeout => "ping_timeout",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Drain => "drain",
+            Self::Protocol => "protocol",
+            Self::Policy => "policy",
+            Self::Internal => "internal",
+            Self::Token => "token",
+            Self::Stale => "stale",
+            Self::Expired => "expired",
+            Self::Server => "server",
+            Self::Limit => "limit",
+            Self::InsufficientState => "insufficient_state",
+            Self::Reconnect => "reconnect",
+        }
+    }
+}
+
+impl From<&Close> for Ended {
+    /// A Close that answers the client's is the client's doing.
+    fn from(close: &Close) -> Self {
+        match close {
+            Close::Answer { .. } => Self::Client,
+            Close::NoPong => Self::PingTimeout,
+            Close::SlowConsumer => Self::SlowConsumer,
+            Close::Shutdown => Self::Drain,
+            Close::Protocol | Close::InvalidUtf8 | Close::TooLarge | Close::BadRequest => Self::Protocol,
+            Close::Policy | Close::PermissionDenied | Close::NotAvailable | Close::TooManyErrors => Self::Policy,
+            Close::Internal => Self::Internal,
+            Close::InvalidToken => Self::Token,
+            Close::Stale => Self::Stale,
+            Close::Expired | Close::SubscriptionExpired => Self::Expired,
+            Close::ByServer | Close::Application(_) | Close::StateInvalidated => Self::Server,
+            Close::ConnectionLimit | Close::ChannelLimit => Self::Limit,
+            Close::InsufficientState => Self::InsufficientState,
+            Close::Reconnect => Self::Reconnect,
         }
     }
 }
@@ -162,12 +206,13 @@ impl LaneStats {
     }
 
     pub(crate) fn end_one(&self, reason: Ended) {
-        self.ended[reason.index()].add(1);
+        self.ended[reason as usize].add(1);
     }
 
-    /// How many connections ended, for each of [`Ended::REASONS`].
+    /// How many connections ended, and why: every reason is there.
     pub(crate) fn ended(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        Ended::REASONS.into_iter().zip(self.ended.iter().map(Counter::get))
+        let labels = Ended::ALL.into_iter().map(Ended::label);
+        labels.zip(self.ended.iter().map(Counter::get))
     }
 
     /// Notes a turn of the loop that began at `began` and ends at `now`.

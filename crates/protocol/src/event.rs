@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::reason::ApplicationReason;
 use crate::{Channel, ClientInfo, Close, CommandError, Publication, StreamPosition};
 
 /// One thing a client is told.
@@ -38,7 +39,7 @@ pub enum Event<'a> {
         /// Which channel.
         channel: &'a Channel,
         /// Why.
-        why: Unsubscribed,
+        why: &'a Unsubscribed,
     },
     /// The server has changed when the connection expires.
     Refreshed {
@@ -55,7 +56,7 @@ pub enum Event<'a> {
     /// Are you there?
     Ping,
     /// The connection ends, and why.
-    Closing(Close),
+    Closing(&'a Close),
 }
 
 /// What a request that was carried out is answered with.
@@ -163,32 +164,40 @@ pub struct Published {
 }
 
 /// Why the server ended a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Unsubscribed {
     /// The application wanted it.
     ByServer,
+    /// The application wanted it and says why; after a code from 2500 on, clients subscribe again.
+    Application(ApplicationReason<2000, 2999>),
     /// Publications may have been lost; subscribing again recovers them.
     InsufficientState,
     /// It expired; subscribing again with a new token helps.
     Expired,
+    /// What the client knows is no longer true: it has to subscribe again with a new token, and without its position.
+    StateInvalidated,
 }
 
 impl Unsubscribed {
     /// The number that clients know it by; from 2500 on they subscribe again at once.
-    pub fn code(self) -> u32 {
+    pub fn code(&self) -> u16 {
         match self {
             Self::ByServer => 2000,
+            Self::Application(reason) => reason.code(),
             Self::InsufficientState => 2500,
             Self::Expired => 2501,
+            Self::StateInvalidated => 2502,
         }
     }
 
     /// In words.
-    pub fn reason(self) -> &'static str {
+    pub fn reason(&self) -> &str {
         match self {
             Self::ByServer => "server unsubscribe",
+            Self::Application(reason) => reason.text(),
             Self::InsufficientState => "insufficient state",
             Self::Expired => "subscription expired",
+            Self::StateInvalidated => "state invalidated",
         }
     }
 }

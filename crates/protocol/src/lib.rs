@@ -20,6 +20,7 @@ pub mod frame;
 pub mod json;
 pub mod position;
 pub mod publication;
+pub mod reason;
 
 pub use channel::{Channel, ChannelError};
 pub use client_info::ClientInfo;
@@ -31,3 +32,4 @@ pub use event::Event;
 pub use filter::Filter;
 pub use position::StreamPosition;
 pub use publication::{Attributes, Publication};
+pub use reason::{ApplicationReason, ReasonError};

@@ -114,14 +114,14 @@ impl<W: Wire> Connection<W> {
             return 0;
         }
         self.state = State::Closing(Closing {
-            why: Ended::Closed(close),
+            why: Ended::from(&close),
             is_answered: matches!(close, Close::Answer { .. }),
             is_deaf: matches!(
                 close,
                 Close::Protocol | Close::InvalidUtf8 | Close::TooLarge | Close::Policy | Close::Internal
             ),
         });
-        let last = self.client.encoding().encode(&Event::Closing(close));
+        let last = self.client.encoding().encode(&Event::Closing(&close));
         match &mut self.outbox {
             Some(outbox) if close == Close::SlowConsumer => return outbox.cut_short(last),
             Some(outbox) => outbox.push(last, 0),
@@ -160,7 +160,7 @@ impl<W: Wire> Connection<W> {
     pub(super) fn is_heard(&self) -> bool {
         match self.state {
             State::Open => true,
-            State::Closing(closing) => closing.why == Ended::Closed(Close::Shutdown) && !closing.is_answered,
+            State::Closing(closing) => closing.why == Ended::Drain && !closing.is_answered,
         }
     }
 

@@ -70,7 +70,7 @@ impl<W: Wire> Connections<W> {
         };
         let at = match connection.state {
             State::Closing(closing) if closing.is_deaf => now + ticks(SHORT_GOODBYE),
-            State::Closing(closing) if closing.why == Ended::Closed(Close::Shutdown) && connection.waiting() > 0 => {
+            State::Closing(closing) if closing.why == Ended::Drain && connection.waiting() > 0 => {
                 now + ticks(GOODBYE.max(self.settings.drain_timeout))
             }
             State::Closing(_) => now + ticks(GOODBYE),
@@ -98,7 +98,7 @@ impl<W: Wire> Connections<W> {
             State::Closing(mut closing) => {
                 // Too slow even for the Close: give the kernel's memory back at once.
                 connection.wire.reset();
-                if closing.why == Ended::Closed(Close::Shutdown) && connection.waiting() > 0 {
+                if closing.why == Ended::Drain && connection.waiting() > 0 {
                     closing.why = Ended::Lost;
                     connection.state = State::Closing(closing);
                 }

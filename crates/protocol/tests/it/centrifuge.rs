@@ -12,8 +12,8 @@ use protocol::event::{Answer, Connected, Published, Recovery, Subscribed, Unsubs
 use protocol::filter::{Filter, Node, Test};
 use protocol::frame::{Kind, Limits, Message, Parser, Role};
 use protocol::{
-    Attributes, Channel, ClientInfo, Close, Command, CommandError, DecodeError, Dialect, Encoding, Event, Publication,
-    Request, StreamPosition,
+    ApplicationReason, Attributes, Channel, ClientInfo, Close, Command, CommandError, DecodeError, Dialect, Encoding,
+    Event, Publication, Request, StreamPosition,
 };
 
 use crate::checks;
@@ -437,10 +437,18 @@ fn pushes_in_both_encodings() {
     tells(
         &Event::Unsubscribed {
             channel: &room,
-            why: Unsubscribed::InsufficientState,
+            why: &Unsubscribed::InsufficientState,
         },
         r#"{"push":{"channel":"room:1","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#,
         "2322211206726f6f6d3a313a1710c4131a12696e73756666696369656e74207374617465",
+    );
+    tells(
+        &Event::Unsubscribed {
+            channel: &room,
+            why: &Unsubscribed::Application(ApplicationReason::new(2600, "moved").expect("valid")),
+        },
+        r#"{"push":{"channel":"room:1","unsubscribe":{"code":2600,"reason":"moved"}}}"#,
+        "",
     );
     let mut publication = Publication::new(room.clone(), Bytes::from_static(br#"{"a":1}"#));
     tells(

@@ -29,7 +29,7 @@ pub(crate) fn encode(format: Format, event: &Event<'_>) -> Bytes {
         }),
         Event::Unsubscribed { channel, why } => push(channel, |push| {
             push.unsubscribe = Some(wire::Unsubscribe {
-                code: why.code(),
+                code: why.code().into(),
                 reason: why.reason().into(),
             });
         }),
