@@ -1,12 +1,12 @@
 //! The bytes of a publication on Redis, versioned.
 //!
 //! Two releases share one Redis during a rollout, so a release reads what its predecessor wrote and refuses, with a typed error, what it
-//! does not know. Only a bare channel goes without. Numbers are big-endian:
+//! does not know, so that its caller can pass it over. Only a bare channel goes without. Numbers are big-endian:
 //!
 //! | bytes | what |
 //! | --- | --- |
 //! | 1 | version, 1 |
-//! | 1 | kind: 1 publication, 2 loop-back |
+//! | 1 | kind: 1 publication, 2 loop-back, 3 join, 4 leave |
 //! | 1 | flags: bit 0, a position follows; bit 1, attributes follow; all others 0 |
 //! | 16 | only with a position: epoch (8), offset (8) |
 //! | 16 | id of the publication |
@@ -15,13 +15,13 @@
 //! | | only with attributes: 1 and who published it, or 0; how many tags (4); each tag's name and value, by name |
 //! | rest | payload |
 //!
-//! Who published it is user, id, and what is said of the connection and of it in the channel; these and tags are texts after their length (4).
+//! A join or leave has no payload, and who came or went stands where a publication has who published it. Who published it is user, id, and what is said of the connection and of it in the channel; these and tags are texts after their length (4).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use protocol::{Attributes, ClientInfo};
+use protocol::{Attributes, ClientInfo, PublicationKind};
 use uuid::Uuid;
 
 const VERSION: u8 = 1;
@@ -55,6 +55,32 @@ pub enum Kind {
     Publication = 1,
     /// A node speaking to itself, to learn whether it hears.
     LoopBack = 2,
+    /// Somebody subscribed to the channel.
+    Join = 3,
+    /// Somebody is no longer a subscriber of the channel.
+    Leave = 4,
+}
+
+impl Kind {
+    /// What it tells subscribers; `None` if it is not for them.
+    pub fn publication(self) -> Option<PublicationKind> {
+        match self {
+            Self::Publication => Some(PublicationKind::Publication),
+            Self::Join => Some(PublicationKind::Join),
+            Self::Leave => Some(PublicationKind::Leave),
+            Self::LoopBack => None,
+        }
+    }
+}
+
+impl From<PublicationKind> for Kind {
+    fn from(kind: PublicationKind) -> Self {
+        match kind {
+            PublicationKind::Publication => Self::Publication,
+            PublicationKind::Join => Self::Join,
+            PublicationKind::Leave => Self::Leave,
+        }
+    }
 }
 
 /// A place in the history of a channel.
@@ -123,6 +149,8 @@ impl<'a> Envelope<'a> {
         let kind = match kind {
             1 => Kind::Publication,
             2 => Kind::LoopBack,
+            3 => Kind::Join,
+            4 => Kind::Leave,
             unknown => return Err(EnvelopeError::Kind(unknown)),
         };
         if flags & !(HAS_POSITION | HAS_ATTRIBUTES) != 0 {
@@ -264,6 +292,22 @@ mod tests {
         recorded.splice(3..3, *b"\x21\x22\x23\x24\x25\x26\x27\x28\0\0\0\0\0\0\0\x07");
         assert_eq!(envelope(position).encode()[..], recorded);
         assert_eq!(Envelope::decode(&recorded), Ok(envelope(position)));
+    }
+
+    #[test]
+    fn recorded_kinds() {
+        for (byte, kind) in [
+            (1, Kind::Publication),
+            (2, Kind::LoopBack),
+            (3, Kind::Join),
+            (4, Kind::Leave),
+        ] {
+            let mut recorded = RECORDED;
+            recorded[1] = byte;
+            let sent = Envelope { kind, ..envelope(None) };
+            assert_eq!(sent.encode()[..], recorded);
+            assert_eq!(Envelope::decode(&recorded), Ok(sent));
+        }
     }
 
     #[test]

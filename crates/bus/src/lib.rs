@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::{Attributes, Channel};
+use protocol::{Attributes, Channel, ClientInfo, PublicationKind};
 
 pub mod envelope;
 mod memory;
@@ -55,9 +55,11 @@ pub trait Bus: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(pub u64);
 
-/// Something to publish.
+/// Something to publish. Start from [`Outgoing::new`] and change what differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
+    /// What it tells. A bare channel has words for [`PublicationKind::Publication`] only, so all else is refused there.
+    pub kind: PublicationKind,
     /// Where to.
     pub channel: Channel,
     /// The payload.
@@ -66,9 +68,45 @@ pub struct Outgoing {
     pub attributes: Option<Box<Attributes>>,
 }
 
+impl Outgoing {
+    /// `data` for `channel`, with nothing else.
+    pub fn new(channel: Channel, data: Bytes) -> Self {
+        Self {
+            kind: PublicationKind::Publication,
+            channel,
+            data,
+            attributes: None,
+        }
+    }
+
+    /// That `client` subscribed to `channel`.
+    pub fn join(channel: Channel, client: ClientInfo) -> Self {
+        Self::about(PublicationKind::Join, channel, client)
+    }
+
+    /// That `client` is no longer a subscriber of `channel`.
+    pub fn leave(channel: Channel, client: ClientInfo) -> Self {
+        Self::about(PublicationKind::Leave, channel, client)
+    }
+
+    fn about(kind: PublicationKind, channel: Channel, client: ClientInfo) -> Self {
+        let attributes = Attributes {
+            publisher: Some(client),
+            ..Attributes::default()
+        };
+        Self {
+            kind,
+            attributes: Some(Box::new(attributes)),
+            ..Self::new(channel, Bytes::new())
+        }
+    }
+}
+
 /// Something that was published, here or elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incoming {
+    /// What it tells. A join or a leave always says who, and has no payload.
+    pub kind: PublicationKind,
     /// Where.
     pub channel: Channel,
     /// The payload.

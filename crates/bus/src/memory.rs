@@ -187,6 +187,7 @@ impl Hub {
             .filter(|outgoing| is_heard(&outgoing.channel))
             .map(|outgoing| {
                 BusEvent::Publication(Incoming {
+                    kind: outgoing.kind,
                     channel: outgoing.channel,
                     data: outgoing.data,
                     attributes: outgoing.attributes,

@@ -191,7 +191,7 @@ fn payload_len(event: &BusEvent) -> usize {
 mod tests {
     use bytes::Bytes;
     use futures_util::FutureExt;
-    use protocol::Channel;
+    use protocol::{Channel, PublicationKind};
 
     use super::*;
     use crate::Incoming;
@@ -199,6 +199,7 @@ mod tests {
     fn publication(len: usize) -> BusEvent {
         let channel = Channel::parse("a").expect("valid");
         BusEvent::Publication(Incoming {
+            kind: PublicationKind::Publication,
             channel,
             data: Bytes::from(vec![0; len]),
             attributes: None,

@@ -179,11 +179,7 @@ fn receive_plain(dialect: &Dialect, mode: Mode, message: Message, json_depth: us
             command: Ok(Command::Publish { channel, data }),
             ..
         })) if mode == Mode::Publishes => Action::Publish {
-            outgoing: Outgoing {
-                channel,
-                data,
-                attributes: None,
-            },
+            outgoing: Outgoing::new(channel, data),
             answer: None,
         },
         Some(Ok(_)) => Action::Drop(Dropped::NotAllowed),
@@ -237,11 +233,7 @@ mod tests {
         let channel = Channel::parse("news").expect("valid");
         let data = "{\"x\":1}".into();
         let publish = Action::Publish {
-            outgoing: Outgoing {
-                channel,
-                data,
-                attributes: None,
-            },
+            outgoing: Outgoing::new(channel, data),
             answer: None,
         };
         assert_eq!(

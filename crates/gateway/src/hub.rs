@@ -215,6 +215,12 @@ impl Hub {
     }
 
     fn write(&mut self, key: usize, mut send: impl FnMut(SocketKey, &Bytes)) -> Delivered {
+        // A dialect without words for what was published has no bytes for it.
+        let mut send = |key, frames: &Bytes| {
+            if !frames.is_empty() {
+                send(key, frames);
+            }
+        };
         let Some(audience) = self.audiences.get_mut(key) else {
             return Delivered::default();
         };

@@ -94,6 +94,7 @@ fn tell(lanes: &[Lane], asker: Asker, result: Result<Answer, CommandError>) {
 
 fn sort(incoming: Incoming, interests: &Interests, by_lane: &mut [Vec<Arc<Publication>>]) {
     let mut publication = Publication::new(incoming.channel, incoming.data);
+    publication.kind = incoming.kind;
     publication.attributes = incoming.attributes;
     let publication = Arc::new(publication);
     for lane in interests.listening().lanes(&publication.channel) {

@@ -11,22 +11,8 @@ use crate::{Channel, ClientInfo, Close, CommandError, Publication, StreamPositio
 /// One thing a client is told.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Somebody published in a channel that the client subscribed to.
+    /// Somebody published in a channel that the client subscribed to, or came, or went, as its kind says.
     Publication(&'a Publication),
-    /// Somebody subscribed to a channel.
-    Join {
-        /// Which channel.
-        channel: &'a Channel,
-        /// Who.
-        client: &'a ClientInfo,
-    },
-    /// Somebody is no longer a subscriber of a channel.
-    Leave {
-        /// Which channel.
-        channel: &'a Channel,
-        /// Who.
-        client: &'a ClientInfo,
-    },
     /// The server has subscribed the client to a channel.
     Subscribed {
         /// Which channel.

@@ -31,5 +31,5 @@ pub use error::CommandError;
 pub use event::Event;
 pub use filter::Filter;
 pub use position::StreamPosition;
-pub use publication::{Attributes, Publication};
+pub use publication::{Attributes, Publication, PublicationKind};
 pub use reason::{ApplicationReason, ReasonError};

@@ -7,6 +7,18 @@ use bytes::Bytes;
 
 use crate::{Channel, ClientInfo, Encoding, Event};
 
+/// What a publication tells subscribers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum PublicationKind {
+    /// Data.
+    #[default]
+    Publication,
+    /// That its publisher subscribed to the channel; there is no payload.
+    Join,
+    /// That its publisher is no longer a subscriber of the channel; there is no payload.
+    Leave,
+}
+
 /// What travels with a payload, in the channels where anything does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
@@ -41,6 +53,8 @@ impl Attributes {
 /// frame, everybody else gets the same bytes.
 #[derive(Debug)]
 pub struct Publication {
+    /// What it tells.
+    pub kind: PublicationKind,
     /// Where it was published.
     pub channel: Channel,
     /// What was published; JSON text for every dialect so far.
@@ -55,6 +69,7 @@ impl Publication {
     /// A publication of `data` in `channel`, not encoded yet.
     pub fn new(channel: Channel, data: Bytes) -> Self {
         Self {
+            kind: PublicationKind::Publication,
             channel,
             data,
             attributes: None,
@@ -62,7 +77,7 @@ impl Publication {
         }
     }
 
-    /// The whole WebSocket frame, header included, that carries this publication in `encoding`.
+    /// The whole WebSocket frame, header included, that carries this publication in `encoding`; empty if the encoding has no words for it.
     #[expect(clippy::indexing_slicing, reason = "there is a place for each encoding")]
     pub fn frame(&self, encoding: Encoding) -> &Bytes {
         self.frames[encoding as usize].get_or_init(|| Box::new(encoding.encode(&Event::Publication(self))))

@@ -6,6 +6,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use protocol::PublicationKind;
 
 use super::keys::Named;
 use super::link::Link;
@@ -76,6 +77,7 @@ impl Link {
             Named::Bare(_) => {
                 std::str::from_utf8(payload).ok()?;
                 Some(Incoming {
+                    kind: PublicationKind::Publication,
                     channel,
                     data: Bytes::copy_from_slice(payload),
                     attributes: None,
@@ -83,11 +85,15 @@ impl Link {
                 })
             }
             Named::Channel(_) => {
-                let envelope = Envelope::decode(payload)
-                    .ok()
-                    .filter(|it| it.kind == Kind::Publication)?;
+                let envelope = Envelope::decode(payload).ok()?;
+                let kind = envelope.kind.publication()?;
+                let says_who = envelope.attributes.as_ref().is_some_and(|it| it.publisher.is_some());
+                if kind != PublicationKind::Publication && !(says_who && envelope.payload.is_empty()) {
+                    return None;
+                }
                 let published_at = Some(envelope.published_at).filter(|it| *it > UNIX_EPOCH);
                 Some(Incoming {
+                    kind,
                     channel,
                     data: Bytes::copy_from_slice(envelope.payload),
                     attributes: envelope.attributes,

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Pipeline, RedisError, Value};
 use bytes::Bytes;
-use protocol::Attributes;
+use protocol::{Attributes, PublicationKind};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -43,6 +43,12 @@ pub(crate) struct Publisher {
 pub(crate) struct Line {
     current: Mutex<Current>,
     condemned: Notify,
+}
+
+/// One publication as Redis gets it.
+struct Message {
+    name: String,
+    payload: Bytes,
 }
 
 #[derive(Default)]
@@ -143,27 +149,39 @@ impl Publisher {
     /// Publishes `batch` in its order.
     pub(crate) async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<(), PublishError>> {
         let now = SystemTime::now();
-        let messages = batch.into_iter().map(|outgoing| {
-            let channel = self.keys.channel(&outgoing.channel);
-            let payload = if self.keys.is_bare(&outgoing.channel) {
-                outgoing.data
-            } else {
-                self.seal(Kind::Publication, now, outgoing.attributes, &outgoing.data)
-            };
-            (channel, payload)
-        });
-        let answers = self.send(messages.collect()).await;
+        let messages: Vec<_> = batch.into_iter().map(|outgoing| self.message(outgoing, now)).collect();
+        let answers = self.send(messages.iter().flatten()).await;
         if self.refuses.load(Ordering::Relaxed) && !answers.is_empty() && answers.iter().all(Result::is_ok) {
             self.refuses.store(false, Ordering::Relaxed);
             self.status.publishing();
         }
-        answers
+        let mut answers = answers.into_iter();
+        let each = messages.into_iter().map(|message| {
+            message?;
+            answers.next().unwrap_or(Err(PublishError::Unknown))
+        });
+        each.collect()
+    }
+
+    /// What `outgoing` is on Redis.
+    fn message(&self, outgoing: Outgoing, now: SystemTime) -> Result<Message, PublishError> {
+        let name = self.keys.channel(&outgoing.channel);
+        let payload = if !self.keys.is_bare(&outgoing.channel) {
+            self.seal(outgoing.kind.into(), now, outgoing.attributes, &outgoing.data)
+        } else if outgoing.kind == PublicationKind::Publication {
+            outgoing.data
+        } else {
+            let reason = "a bare channel has no joins and leaves".to_owned();
+            return Err(PublishError::Refused { reason });
+        };
+        Ok(Message { name, payload })
     }
 
     /// Publishes the loop-back `number`; whether Redis took it.
     pub(crate) async fn loop_back(&self, number: u64) -> bool {
         let payload = self.seal(Kind::LoopBack, SystemTime::now(), None, &number.to_be_bytes());
-        self.send(vec![(self.keys.node(self.node), payload)]).await == [Ok(())]
+        let name = self.keys.node(self.node);
+        self.send([&Message { name, payload }].into_iter()).await == [Ok(())]
     }
 
     fn seal(&self, kind: Kind, published_at: SystemTime, attributes: Option<Box<Attributes>>, payload: &[u8]) -> Bytes {
@@ -180,15 +198,18 @@ impl Publisher {
         .encode()
     }
 
-    async fn send(&self, messages: Vec<(String, Bytes)>) -> Vec<Result<(), PublishError>> {
-        let count = messages.len();
+    async fn send(&self, messages: impl Iterator<Item = &Message>) -> Vec<Result<(), PublishError>> {
+        let mut pipeline = Pipeline::new();
+        for Message { name, payload } in messages {
+            pipeline.cmd("PUBLISH").arg(name).arg(&payload[..]);
+        }
+        let count = pipeline.len();
+        if count == 0 {
+            return Vec::new();
+        }
         let (Some(mut connection), number) = self.line.get() else {
             return vec![Err(PublishError::Unavailable); count];
         };
-        let mut pipeline = Pipeline::with_capacity(count);
-        for (name, payload) in &messages {
-            pipeline.cmd("PUBLISH").arg(name).arg(&payload[..]);
-        }
         let answers = timeout(self.patience, connection.send_packed_commands(&pipeline, 0, count)).await;
         match answers {
             Ok(Ok(answers)) if answers.len() == count => answers.into_iter().map(|it| self.answer(it)).collect(),

@@ -295,11 +295,7 @@ impl Node {
 }
 
 pub(crate) fn outgoing(name: &str, data: &str) -> Outgoing {
-    Outgoing {
-        channel: channel(name),
-        data: Bytes::copy_from_slice(data.as_bytes()),
-        attributes: None,
-    }
+    Outgoing::new(channel(name), Bytes::copy_from_slice(data.as_bytes()))
 }
 
 /// Forwards to one address, and can swallow connections: they stay open, and nothing passes any more.

@@ -164,9 +164,8 @@ impl Session {
             Command::Publish { channel, data } => match self.may_publish(&channel) {
                 Ok(right) => actions.push(Action::Publish {
                     outgoing: Outgoing {
-                        channel,
-                        data,
                         attributes: (!right.is_bare).then(|| self.attributes()),
+                        ..Outgoing::new(channel, data)
                     },
                     answer: Some(id),
                 }),

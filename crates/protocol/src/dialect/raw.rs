@@ -5,19 +5,19 @@
 use bytes::Bytes;
 
 use crate::frame::{self, Kind, Message};
-use crate::{Channel, Command, DecodeError, Event, Request, json};
+use crate::{Channel, Command, DecodeError, Event, PublicationKind, Request, json};
 
 pub(super) fn encode(event: &Event<'_>) -> Bytes {
     match event {
-        Event::Publication(publication) => frame::text(&publication.data),
+        Event::Publication(publication) => match publication.kind {
+            PublicationKind::Publication => frame::text(&publication.data),
+            PublicationKind::Join | PublicationKind::Leave => Bytes::new(),
+        },
         Event::Ping => frame::ping(b""),
         Event::Closing(close) => frame::close(close.websocket()),
-        Event::Join { .. }
-        | Event::Leave { .. }
-        | Event::Subscribed { .. }
-        | Event::Unsubscribed { .. }
-        | Event::Refreshed { .. }
-        | Event::Answer { .. } => Bytes::new(),
+        Event::Subscribed { .. } | Event::Unsubscribed { .. } | Event::Refreshed { .. } | Event::Answer { .. } => {
+            Bytes::new()
+        }
     }
 }
 
@@ -39,6 +39,7 @@ pub(super) fn decode(channel: &Channel, message: Message, max_depth: usize) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Publication;
 
     fn decode_text(data: &[u8]) -> Result<String, DecodeError> {
         let channel = Channel::parse("news").expect("valid");
@@ -50,6 +51,16 @@ mod tests {
             Ok(Command::Publish { data, .. }) => String::from_utf8(data.to_vec()).expect("UTF-8 in, UTF-8 out"),
             other => panic!("not a publication: {other:?}"),
         })
+    }
+
+    #[test]
+    fn who_comes_and_goes_is_not_told() {
+        let mut publication = Publication::new(Channel::parse("news").expect("valid"), Bytes::from_static(b"1"));
+        assert_eq!(&encode(&Event::Publication(&publication))[..], b"\x81\x011");
+        for kind in [PublicationKind::Join, PublicationKind::Leave] {
+            publication.kind = kind;
+            assert!(encode(&Event::Publication(&publication)).is_empty(), "{kind:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use protocol::filter::{Filter, Node, Test};
 use protocol::frame::{Kind, Limits, Message, Parser, Role};
 use protocol::{
     ApplicationReason, Attributes, Channel, ClientInfo, Close, Command, CommandError, DecodeError, Dialect, Encoding,
-    Event, Publication, Request, StreamPosition,
+    Event, Publication, PublicationKind, Request, StreamPosition,
 };
 
 use crate::checks;
@@ -470,14 +470,22 @@ fn pushes_in_both_encodings() {
         r#"{"push":{"channel":"room:1","pub":{"data":{"a":1},"info":{"user":"u","client":"c","conn_info":1},"tags":{"k":"v"}}}}"#,
         "",
     );
-    let nobody = ClientInfo::default();
+    let mut publication = Publication::new(room.clone(), Bytes::new());
+    publication.attributes = Some(Box::new(Attributes {
+        publisher: Some(ClientInfo::default()),
+        tags: BTreeMap::new(),
+    }));
+    publication.kind = PublicationKind::Join;
     tells(
-        &Event::Join {
-            channel: &room,
-            client: &nobody,
-        },
+        &Event::Publication(&publication),
         r#"{"push":{"channel":"room:1","join":{"info":{"user":"","client":""}}}}"#,
         "0e220c1206726f6f6d3a312a020a00",
+    );
+    publication.kind = PublicationKind::Leave;
+    tells(
+        &Event::Publication(&publication),
+        r#"{"push":{"channel":"room:1","leave":{"info":{"user":"","client":""}}}}"#,
+        "0e220c1206726f6f6d3a3132020a00",
     );
 }
 

@@ -7,22 +7,19 @@ use prost::Message as _;
 
 use super::{Format, wire};
 use crate::event::{Answer, Connected, Published, Recovery, Subscribed};
-use crate::{Channel, ClientInfo, CommandError, Event, Publication, frame};
+use crate::{Channel, ClientInfo, CommandError, Event, Publication, PublicationKind, frame};
 
 const VERSION: &str = concat!("fanfare ", env!("CARGO_PKG_VERSION"));
 
 pub(crate) fn encode(format: Format, event: &Event<'_>) -> Bytes {
     let reply = match event {
         Event::Publication(publication) => push(&publication.channel, |push| {
-            push.r#pub = Some(publication_of(publication));
-        }),
-        Event::Join { channel, client } => push(channel, |push| {
-            let info = Some(info(client));
-            push.join = Some(wire::Join { info });
-        }),
-        Event::Leave { channel, client } => push(channel, |push| {
-            let info = Some(info(client));
-            push.leave = Some(wire::Leave { info });
+            let info = || publisher_of(publication);
+            match publication.kind {
+                PublicationKind::Publication => push.r#pub = Some(publication_of(publication)),
+                PublicationKind::Join => push.join = Some(wire::Join { info: info() }),
+                PublicationKind::Leave => push.leave = Some(wire::Leave { info: info() }),
+            }
         }),
         Event::Subscribed { channel, subscribed } => push(channel, |push| {
             push.subscribe = Some(subscribe(subscribed));
@@ -174,15 +171,21 @@ fn subscribe(subscribed: &Subscribed) -> wire::Subscribe {
 }
 
 fn publication_of(publication: &Publication) -> wire::Publication {
-    let attributes = publication.attributes.as_deref();
+    let tags = publication
+        .attributes
+        .as_ref()
+        .map(|attributes| attributes.tags.clone());
     wire::Publication {
         data: publication.data.clone(),
-        info: attributes
-            .and_then(|attributes| attributes.publisher.as_ref())
-            .map(info),
-        tags: attributes.map(|attributes| attributes.tags.clone()).unwrap_or_default(),
+        info: publisher_of(publication),
+        tags: tags.unwrap_or_default(),
         ..Default::default()
     }
+}
+
+fn publisher_of(publication: &Publication) -> Option<wire::ClientInfo> {
+    let attributes = publication.attributes.as_ref()?;
+    attributes.publisher.as_ref().map(info)
 }
 
 fn published(publication: &Published) -> wire::Publication {
