@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bus::Outgoing;
-use protocol::Channel;
+use protocol::{Channel, ClientInfo};
 
 use crate::connections::ConnectionId;
 
@@ -26,6 +26,40 @@ pub(crate) enum Ask {
         /// Who.
         from: Asker,
     },
+    /// Let everybody know that a client has come to a channel, or has left it.
+    Attend(Attendance),
+    /// Look who is in a channel, and answer `from`.
+    Read {
+        /// Which channel.
+        channel: Channel,
+        /// What about it.
+        what: Reading,
+        /// Who asks.
+        from: Asker,
+    },
+}
+
+/// A client comes to a channel, or leaves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attendance {
+    pub(crate) channel: Channel,
+    /// Who it is, as others in the channel see it.
+    pub(crate) client: Box<ClientInfo>,
+    /// It comes; otherwise it leaves.
+    pub(crate) comes: bool,
+    /// It is counted as present.
+    pub(crate) is_present: bool,
+    /// Subscribers who want to hear of it are told.
+    pub(crate) is_announced: bool,
+}
+
+/// A question about a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Who is in it.
+    Members,
+    /// How many are in it.
+    Count,
 }
 
 /// One request of one connection.
@@ -45,7 +79,8 @@ impl Ask {
                 let attributes = outgoing.attributes.as_ref().map_or(0, |attributes| attributes.size());
                 outgoing.data.len() + attributes
             }
-            Self::Subscribe { channel, .. } => channel.as_str().len(),
+            Self::Subscribe { channel, .. } | Self::Read { channel, .. } => channel.as_str().len(),
+            Self::Attend(attendance) => attendance.client.connection.len() + attendance.client.channel.len(),
         }
     }
 }

@@ -29,6 +29,7 @@ use protocol::frame::{FrameError, Guard, Item as Frame, Kind, Limits, Message, R
 use tokio::sync::Notify;
 
 use crate::connections::{ConnectionId, Connections, LaneSettings, Wire};
+use crate::directory::Directory;
 use crate::door::Pass;
 use crate::inbox::{Inbox, Item};
 use crate::lane::Lane;
@@ -57,12 +58,18 @@ pub(crate) fn lane(number: usize, settings: &LaneSettings) -> Lane {
 }
 
 /// Serves `lane` on this thread, until it is stopped.
-pub(crate) fn start(number: usize, lane: Lane, settings: LaneSettings, outbound: Arc<Outbound>) -> Worker {
+pub(crate) fn start(
+    number: usize,
+    lane: Lane,
+    settings: LaneSettings,
+    outbound: Arc<Outbound>,
+    directory: Arc<Directory>,
+) -> Worker {
     let wake = lane.woken.clone().expect("made by `lane`");
     let shared = Rc::new(Shared {
         number,
         frames: settings.frames,
-        connections: RefCell::new(Connections::new(settings, Arc::clone(&lane.stats))),
+        connections: RefCell::new(Connections::new(settings, Arc::clone(&lane.stats), directory)),
         lane,
         outbound,
         wake,
@@ -121,7 +128,8 @@ impl Shared {
             match item {
                 Item::Publication(publication, at) => connections.hub.collect(&publication, at),
                 Item::Subscribed(subscribed) => connections.subscribed(subscribed.0, subscribed.1),
-                Item::Answer(answer) => connections.answer(answer.0, answer.1.as_ref()),
+                Item::Answer(answer) => connections.answer(answer.0, answer.1),
+                Item::Order(order) => connections.obey(order.0, order.1),
                 Item::Drain(pace) => connections.drain(pace),
                 Item::Pause(pause) => std::thread::sleep(pause),
                 Item::Stop => {
@@ -134,6 +142,10 @@ impl Shared {
         connections.flush();
         connections.look_at_due();
         connections.report(began);
+        // What is due may have ended subscriptions; it waits at most for as many as there are.
+        if !connections.asks.is_empty() {
+            self.outbound.push(&mut connections.asks);
+        }
         if has_more {
             self.wake.notify_one();
         }

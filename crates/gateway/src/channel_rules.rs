@@ -1,14 +1,15 @@
 //! Who may do what in which channel.
 //!
-//! A rule names channels by a pattern; the first rule that matches counts, and a channel without one is closed. Does not know clients:
-//! it says what anyone may do. Invariant: every valid channel name has exactly one answer, whatever dialect asks.
+//! A rule names channels by a pattern; the first rule that matches counts, and a channel without one is closed. Does not know clients or
+//! tokens: it says what one needs. Invariant: every valid channel name has exactly one answer, whatever dialect asks.
 
 use std::time::Duration;
 
 use globset::{Glob, GlobMatcher};
 use protocol::Channel;
 
-use crate::config::kind::{Hint, Maybe, Parsed, Span, Word};
+use crate::allowance::Rate;
+use crate::config::kind::{Flag, Maybe, Number, Parsed, Size, Span, Word};
 use crate::config::section::{section, words};
 use crate::config::{Config, RawPublish};
 
@@ -17,10 +18,26 @@ section! {
     pub struct ChannelRule {
         /// Names of channels: `*` stands for any text, `?` for one character, `[ab]` for one of several, `{a,b}` for one of several texts.
         r#match: Glob as Parsed = Glob::new("*").expect("a star is a pattern");
-        /// Who may subscribe.
+        /// Who may subscribe. A token for the channel suffices always, but where nobody may.
         subscribe: Subscribe as Word = Subscribe::Nobody;
         /// Which clients may publish; with "nobody" only servers do.
         publish: Publish as Word = Publish::Nobody;
+        /// Whether it is known who is in the channel; its subscribers may ask.
+        presence: bool as Flag = false;
+        /// Whether subscribers who ask for it are told who comes and goes.
+        join_leave: bool as Flag = false;
+        /// Whether all subscribers are told, without asking.
+        force_push_join_leave: bool as Flag = false;
+        /// Whether a `#` in the name stands before the users, with commas between, who may subscribe without a token; nobody else may then.
+        user_limited: bool as Flag = false;
+        /// Whether publications may be sent as differences to the one before (fossil), to subscribers who ask for it.
+        delta: bool as Flag = false;
+        /// Whether subscribers may ask for publications with certain tags only.
+        tags_filter: bool as Flag = false;
+        /// Most bytes of one publication of a client; without it `limits.message_size` is the only limit.
+        message_size: Option<usize> as Maybe<Size> = None;
+        /// Publications a second that one client may send to one channel, on average, and twice as many at once; 0 turns it off.
+        publish_rate: u32 as Number = 0;
         /// How long these channels collect when they are busy, instead of `delivery.window`; "0" turns merging off.
         window: Option<Duration> as Maybe<Span> = None;
     }
@@ -31,10 +48,13 @@ words! {
     pub enum Subscribe {
         /// Every client.
         Anyone = "anyone",
+        /// Clients with a token for the channel.
+        Token = "token",
+        /// Clients that the application's backend lets in.
+        Backend = "backend",
         /// No client.
         Nobody = "nobody",
     }
-    refused: not_yet;
 }
 
 words! {
@@ -44,13 +64,13 @@ words! {
         Nobody = "nobody",
         /// Those that have subscribed.
         Subscribers = "subscribers",
+        /// Those that have subscribed with a token.
+        Token = "token",
+        /// Those of whose publication the application's backend approves.
+        Backend = "backend",
+        /// All, subscribed or not.
+        Anyone = "anyone",
     }
-    refused: not_yet;
-}
-
-fn not_yet(word: &str) -> Hint {
-    matches!(word, "token" | "backend")
-        .then(|| format!("this release cannot check \"{word}\"; the channel must stay closed"))
 }
 
 /// All rules, ready to be asked.
@@ -58,22 +78,43 @@ fn not_yet(word: &str) -> Hint {
 pub struct ChannelRules {
     rules: Vec<(GlobMatcher, ChannelRule)>,
     /// The bare channel has settings of its own, so no rule holds for it.
-    bare: Option<Channel>,
-    bare_publish: RawPublish,
+    bare: Option<(Channel, ChannelRule)>,
     /// Stands in for every rule in development mode.
     open: Option<ChannelRule>,
 }
 
-/// What a client may do in a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Right {
-    pub(crate) may_subscribe: bool,
-    /// Once it has subscribed.
-    pub(crate) may_publish: bool,
+/// What clients may do in one channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Right<'a> {
+    rule: &'a ChannelRule,
     /// Nothing but payloads travels here.
     pub(crate) is_bare: bool,
-    /// How long the channel collects when it is busy, if not as usual.
-    pub(crate) window: Option<Duration>,
+    /// Whether the name demands a token, whatever the rule says.
+    is_private: bool,
+}
+
+/// What a client needs to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Nothing.
+    Open,
+    /// A token for the channel.
+    Token,
+    /// The word of the application's backend.
+    Backend,
+    /// Nobody is let in.
+    Closed,
+}
+
+/// How a client that publishes came to the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has not subscribed.
+    Outside,
+    /// It has subscribed.
+    Subscribed,
+    /// It has subscribed with a token.
+    ByToken,
 }
 
 /// Channels that begin like this are private in every dialect; a client without a token gets in only in development mode.
@@ -85,55 +126,111 @@ impl ChannelRules {
         let open = ChannelRule {
             subscribe: Subscribe::Anyone,
             publish: Publish::Subscribers,
+            presence: true,
+            join_leave: true,
+            delta: true,
+            tags_filter: true,
             ..ChannelRule::default()
         };
+        let bare = config.raw.channel.clone().map(|channel| {
+            let rule = ChannelRule {
+                subscribe: Subscribe::Anyone,
+                publish: match config.raw.publish {
+                    RawPublish::Anyone => Publish::Subscribers,
+                    RawPublish::Nobody => Publish::Nobody,
+                },
+                ..ChannelRule::default()
+            };
+            (channel, rule)
+        });
         Self {
             rules: config
                 .channels
                 .iter()
                 .map(|rule| (rule.r#match.compile_matcher(), rule.clone()))
                 .collect(),
-            bare: config.raw.channel.clone(),
-            bare_publish: config.raw.publish,
+            bare,
             open: config.dev.then_some(open),
         }
     }
 
-    /// What a client without a token may do in `channel`, whatever its dialect. `None`: the channel is closed.
-    pub(crate) fn right(&self, channel: &Channel) -> Option<Right> {
-        if self.bare.as_ref() == Some(channel) {
+    /// What clients may do in `channel`, whatever their dialect. `None`: no rule knows it, so it is closed.
+    pub(crate) fn right(&self, channel: &Channel) -> Option<Right<'_>> {
+        if let Some((bare, rule)) = &self.bare
+            && bare == channel
+        {
             return Some(Right {
-                may_subscribe: true,
-                may_publish: self.bare_publish == RawPublish::Anyone,
+                rule,
                 is_bare: true,
-                window: None,
+                is_private: false,
             });
         }
-        let rule = self.for_channel(channel)?;
-        Some(Right {
-            may_subscribe: rule.subscribe == Subscribe::Anyone,
-            may_publish: rule.publish == Publish::Subscribers,
+        if let Some(rule) = &self.open {
+            return Some(Right {
+                rule,
+                is_bare: false,
+                is_private: false,
+            });
+        }
+        let name = channel.as_str();
+        self.matching(name).map(|(_, rule)| Right {
+            rule,
             is_bare: false,
-            window: rule.window,
+            is_private: PRIVATE.iter().any(|prefix| name.starts_with(prefix)),
         })
     }
 
-    /// The rule for `channel`, for a client without a token. `None`: the channel is closed, or it is the bare one.
-    pub fn for_channel(&self, channel: &Channel) -> Option<&ChannelRule> {
-        if self.bare.as_ref() == Some(channel) {
-            return None;
+    /// The first rule that matches, and its place among the rules.
+    fn matching(&self, name: &str) -> Option<(usize, &ChannelRule)> {
+        let found = self.rules.iter().position(|(pattern, _)| pattern.is_match(name))?;
+        Some((found, &self.rules[found].1))
+    }
+}
+
+impl ChannelRule {
+    /// How often one client may publish; `None`: as often as it likes.
+    pub(crate) fn publish_rate(&self) -> Option<Rate> {
+        Rate::over(self.publish_rate, Duration::from_secs(2))
+    }
+}
+
+impl<'a> Right<'a> {
+    /// The rule itself.
+    pub(crate) fn rule(&self) -> &'a ChannelRule {
+        self.rule
+    }
+
+    /// Whether nobody may be in the channel.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.rule.subscribe == Subscribe::Nobody
+    }
+
+    /// What a client of `user` needs to subscribe to `channel`.
+    pub(crate) fn entry(&self, channel: &Channel, user: &str) -> Entry {
+        let listed = channel
+            .as_str()
+            .rsplit_once('#')
+            .filter(|_| self.rule.user_limited)
+            .map(|(_, users)| !user.is_empty() && users.split(',').any(|listed| listed == user));
+        match (self.rule.subscribe, listed) {
+            (Subscribe::Nobody, _) => Entry::Closed,
+            _ if self.is_private => Entry::Token,
+            (_, Some(true)) => Entry::Open,
+            (Subscribe::Backend, _) => Entry::Backend,
+            (Subscribe::Token, _) | (_, Some(false)) => Entry::Token,
+            (Subscribe::Anyone, None) => Entry::Open,
         }
-        if self.open.is_some() {
-            return self.open.as_ref();
-        }
-        let name = channel.as_str();
-        if PRIVATE.iter().any(|prefix| name.starts_with(prefix)) {
-            return None;
-        }
-        self.rules
-            .iter()
-            .find(|(pattern, _)| pattern.is_match(name))
-            .map(|(_, rule)| rule)
+    }
+
+    /// Whether a client may publish; `None`: its backend knows.
+    pub(crate) fn may_publish(&self, standing: Standing) -> Option<bool> {
+        Some(match self.rule.publish {
+            Publish::Nobody => false,
+            Publish::Backend => return None,
+            Publish::Anyone if !self.is_private => true,
+            Publish::Anyone | Publish::Subscribers => standing != Standing::Outside,
+            Publish::Token => standing == Standing::ByToken,
+        })
     }
 }
 
@@ -141,11 +238,10 @@ impl ChannelRules {
 mod tests {
     use super::*;
 
-    fn rule(pattern: &str, publish: Publish) -> ChannelRule {
-        let pattern = Glob::new(pattern).expect("a pattern");
+    fn rule(pattern: &str, subscribe: Subscribe, publish: Publish) -> ChannelRule {
         ChannelRule {
-            r#match: pattern,
-            subscribe: Subscribe::Anyone,
+            r#match: Glob::new(pattern).expect("a pattern"),
+            subscribe,
             publish,
             ..ChannelRule::default()
         }
@@ -153,11 +249,19 @@ mod tests {
 
     fn config() -> Config {
         let channels = vec![
-            rule("room-secret", Publish::Nobody),
-            rule("room-*", Publish::Subscribers),
-            rule("{news,sport}:??", Publish::Nobody),
-            rule("*-channel", Publish::Nobody),
-            rule("private-*", Publish::Subscribers),
+            rule("room-secret", Subscribe::Nobody, Publish::Nobody),
+            ChannelRule {
+                user_limited: true,
+                ..rule("room-*", Subscribe::Anyone, Publish::Subscribers)
+            },
+            rule("{news,sport}:??", Subscribe::Token, Publish::Token),
+            ChannelRule {
+                user_limited: true,
+                ..rule("asked-*", Subscribe::Backend, Publish::Backend)
+            },
+            rule("*-channel", Subscribe::Anyone, Publish::Anyone),
+            rule("private-*", Subscribe::Anyone, Publish::Anyone),
+            rule("$*", Subscribe::Backend, Publish::Nobody),
         ];
         Config {
             channels,
@@ -166,54 +270,107 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(config: &Config, name: &str, expected: Option<Publish>) {
+    fn check_as(config: &Config, user: &str, name: &str, expected: Option<Entry>) {
         let channel = Channel::parse(name).expect("a channel");
         let rules = ChannelRules::new(config);
-        assert_eq!(rules.for_channel(&channel).map(|rule| rule.publish), expected, "{name}");
+        let entry = rules.right(&channel).map(|right| right.entry(&channel, user));
+        assert_eq!(entry, expected, "{user:?} in {name}");
+    }
+
+    #[track_caller]
+    fn check(config: &Config, name: &str, expected: Option<Entry>) {
+        check_as(config, "anna", name, expected);
     }
 
     #[test]
     fn the_first_rule_that_matches_counts_and_without_one_a_channel_is_closed() {
         let config = config();
-        check(&config, "room-1", Some(Publish::Subscribers));
-        check(&config, "room-", Some(Publish::Subscribers));
-        check(&config, "room-secret", Some(Publish::Nobody));
-        check(&config, "news:eu", Some(Publish::Nobody));
+        check(&config, "room-1", Some(Entry::Open));
+        check(&config, "room-", Some(Entry::Open));
+        check(&config, "room-secret", Some(Entry::Closed));
+        check(&config, "news:eu", Some(Entry::Token));
         check(&config, "news:eur", None);
         check(&config, "Room-1", None);
         check(&config, "a-room-1", None);
-        check(&config, "other-channel", Some(Publish::Nobody));
+        check(&config, "asked-1", Some(Entry::Backend));
+        check(&config, "other-channel", Some(Entry::Open));
     }
 
     #[test]
-    fn the_bare_channel_has_no_rule() {
+    fn the_bare_channel_has_no_rule_but_its_own_settings() {
+        let mut config = config();
+        check(&config, "chat-channel", Some(Entry::Open));
+        let channel = Channel::parse("chat-channel").expect("a channel");
+        let publish = |config: &Config| {
+            let rules = ChannelRules::new(config);
+            let right = rules.right(&channel).expect("open");
+            (
+                right.is_bare,
+                right.may_publish(Standing::Outside),
+                right.may_publish(Standing::Subscribed),
+            )
+        };
+        assert_eq!(publish(&config), (true, Some(false), Some(true)));
+        config.raw.publish = RawPublish::Nobody;
+        assert_eq!(publish(&config), (true, Some(false), Some(false)));
+        config.raw.channel = None;
+        assert_eq!(publish(&config), (false, Some(true), Some(true)));
+    }
+
+    #[test]
+    fn private_channels_demand_a_token() {
         let config = config();
-        check(&config, "chat-channel", None);
-        let mut off = config.clone();
-        off.raw.channel = None;
-        check(&off, "chat-channel", Some(Publish::Nobody));
-        check(&Config { dev: true, ..config }, "chat-channel", None);
-    }
-
-    #[test]
-    fn private_channels_are_closed() {
-        let everything = Config {
-            channels: vec![rule("*", Publish::Subscribers)],
+        check(&config, "private-1", Some(Entry::Token));
+        check(&config, "private-encrypted-1", Some(Entry::Token));
+        check(&config, "$1", Some(Entry::Token));
+        check(&config, "presence-1", None);
+        check(&config, "privately", None);
+        let closed = Config {
+            channels: vec![rule("*", Subscribe::Nobody, Publish::Nobody)],
             ..Config::default()
         };
-        check(&everything, "anything", Some(Publish::Subscribers));
-        check(&everything, "private-1", None);
-        check(&everything, "presence-1", None);
-        check(&everything, "private-encrypted-1", None);
-        check(&everything, "$1", None);
-        check(&everything, "privately", Some(Publish::Subscribers));
+        check(&closed, "private-1", Some(Entry::Closed));
+    }
+
+    #[test]
+    fn a_list_of_users_lets_in_who_is_on_it() {
+        let config = config();
+        check(&config, "room-1#anna", Some(Entry::Open));
+        check(&config, "room-1#bert,anna", Some(Entry::Open));
+        check(&config, "room-1#bert", Some(Entry::Token));
+        check(&config, "room-1#annabel", Some(Entry::Token));
+        check(&config, "room-#anna#bert", Some(Entry::Token));
+        check_as(&config, "", "room-1#", Some(Entry::Token));
+        check(&config, "asked-1#anna", Some(Entry::Open));
+        check(&config, "asked-1#bert", Some(Entry::Backend));
+        // Without the setting it is a sign like any other.
+        check(&config, "#bert-channel", Some(Entry::Open));
+    }
+
+    #[test]
+    fn who_may_publish() {
+        let config = config();
+        let rules = ChannelRules::new(&config);
+        let check = |name: &str, expected: [Option<bool>; 3]| {
+            let channel = Channel::parse(name).expect("a channel");
+            let right = rules.right(&channel).expect("a rule");
+            let found = [Standing::Outside, Standing::Subscribed, Standing::ByToken].map(|how| right.may_publish(how));
+            assert_eq!(found, expected, "{name}");
+        };
+        check("room-secret", [Some(false); 3]);
+        check("room-1", [Some(false), Some(true), Some(true)]);
+        check("news:eu", [Some(false), Some(false), Some(true)]);
+        check("asked-1", [None; 3]);
+        check("other-channel", [Some(true); 3]);
+        check("private-1", [Some(false), Some(true), Some(true)]);
     }
 
     #[test]
     fn development_mode_opens_everything() {
         let dev = Config { dev: true, ..config() };
-        check(&dev, "room-secret", Some(Publish::Subscribers));
-        check(&dev, "private-1", Some(Publish::Subscribers));
-        check(&dev, "whatever", Some(Publish::Subscribers));
+        check(&dev, "room-secret", Some(Entry::Open));
+        check(&dev, "private-1", Some(Entry::Open));
+        check(&dev, "whatever", Some(Entry::Open));
+        check(&dev, "room-1#bert", Some(Entry::Open));
     }
 }

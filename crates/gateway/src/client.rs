@@ -3,48 +3,63 @@
 //! No I/O and no clock of its own; the lane that owns the socket acts on the answer. A plain WebSocket only publishes; what a client says in
 //! commands is a [`Session`].
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use bus::Outgoing;
 use bytes::Bytes;
-use protocol::event::Answer;
-use protocol::frame::{self, Kind, Message};
-use protocol::{Channel, Close, Command, CommandError, Dialect, Encoding, Event, Request};
+use protocol::event::{Answer, Subscribed, Unsubscribed};
+use protocol::frame::Message;
+use protocol::{Channel, Close, CommandError, Dialect, Encoding, Event, Filter};
 
+use uuid::Uuid;
+
+use crate::allowance::{Allowance, Rate};
+use crate::ask::{Attendance, Reading};
 use crate::stats::Dropped;
 
+mod plain;
 mod session;
 
-pub(crate) use session::Session;
+pub(crate) use plain::{Mode, Plain, Who};
+pub(crate) use session::{Order, Session, Terms};
 
 /// Who is behind a connection, and how much of its allowance is used.
 pub(crate) struct Client {
     dialect: Dialect,
     talk: Talk,
-    allowance: Option<Box<Allowance>>,
+    messages: Option<Box<Messages>>,
     json_depth: usize,
 }
 
 /// How a client talks.
 pub(crate) enum Talk {
     /// Every message is the same thing, for one channel.
-    Plain(Mode),
+    Plain(Plain),
     /// In commands, which are answered.
     Session(Box<Session>),
 }
 
-/// What becomes of the messages of a plain WebSocket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// They are published.
-    Publishes,
-    /// They are dropped: the client only hears.
-    Listens,
-    /// They come back to the client and to nobody else, for conformance suites.
-    Echoes,
-    /// They panic, to see what becomes of the others.
-    #[cfg(test)]
-    Panics,
+/// How many messages a client may send, and what becomes of one too many.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MessageLimit {
+    pub(crate) rate: Rate,
+    /// Whether a message too many closes the connection, or is only dropped.
+    pub(crate) closes: bool,
+}
+
+struct Messages {
+    allowance: Allowance,
+    closes: bool,
+}
+
+/// The time, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// For what lasts.
+    pub(crate) now: Instant,
+    /// For what tokens say.
+    pub(crate) wall: SystemTime,
 }
 
 /// What to do about a message.
@@ -52,23 +67,35 @@ pub(crate) enum Mode {
 pub(crate) enum Action {
     /// Give it to the bus, and if the request has an id, answer it.
     Publish { outgoing: Outgoing, answer: Option<u32> },
-    /// Have the node listen to a channel, and tell the client with [`Client::joined`].
+    /// Have the node listen to a channel, and say so by [`Client::heard`].
     Subscribe {
         channel: Channel,
         window: Option<Duration>,
         request: u32,
     },
+    /// Take the client into a channel that the node listens to.
+    Join { channel: Channel, hearing: Hearing },
     /// Take the client out of a channel.
     Unsubscribe { channel: Channel },
+    /// Let everybody know that the client has come to a channel, or has left it.
+    Attend(Attendance),
+    /// Have the node look who is in a channel, and answer.
+    Read {
+        channel: Channel,
+        what: Reading,
+        request: u32,
+    },
     /// Answer a request.
     Answer {
         request: u32,
         result: Result<Answer, CommandError>,
     },
+    /// Tell the client what it has not asked for.
+    Tell(Notice),
     /// Send these frames to the client.
     Send(Bytes),
     /// The client is known from now on, and pinged.
-    Known,
+    Known { user: Arc<str>, client: Uuid },
     /// The client has answered a ping.
     Pong,
     /// Drop it, and count why; the connection stays.
@@ -77,38 +104,50 @@ pub(crate) enum Action {
     Close(Close),
 }
 
-/// How many messages a client may send.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rate {
-    /// A second, on average.
-    pub(crate) per_second: u32,
-    /// At once, after a pause.
-    pub(crate) burst: u32,
-    /// Whether a message too many closes the connection, or is only dropped.
-    pub(crate) closes: bool,
+/// Which of a channel's events a client hears, and how.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Hearing {
+    /// Who comes and goes too.
+    pub(crate) joins: bool,
+    /// Publications may come as differences.
+    pub(crate) delta: bool,
+    /// Only publications whose tags match.
+    pub(crate) filter: Option<Filter>,
 }
 
-/// A token bucket.
-struct Allowance {
-    rate: Rate,
-    left: f64,
-    at: Instant,
+/// What a client is told without having asked.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Notice {
+    /// It has been subscribed.
+    Subscribed {
+        channel: Channel,
+        subscribed: Box<Subscribed>,
+    },
+    /// A subscription has ended.
+    Unsubscribed { channel: Channel, why: Unsubscribed },
+    /// It lasts so long from now; `None`: for good.
+    Refreshed { expires: Option<Duration> },
 }
 
 impl Client {
     /// A client that has just been admitted.
-    pub(crate) fn new(dialect: Dialect, talk: Talk, rate: Option<Rate>, json_depth: usize, now: Instant) -> Self {
-        let allowance = rate.map(|rate| {
-            Box::new(Allowance {
-                rate,
-                left: f64::from(rate.burst),
-                at: now,
+    pub(crate) fn new(
+        dialect: Dialect,
+        talk: Talk,
+        messages: Option<MessageLimit>,
+        json_depth: usize,
+        now: Instant,
+    ) -> Self {
+        let messages = messages.map(|limit| {
+            Box::new(Messages {
+                allowance: Allowance::new(limit.rate, now),
+                closes: limit.closes,
             })
         });
         Self {
             dialect,
             talk,
-            allowance,
+            messages,
             json_depth,
         }
     }
@@ -126,96 +165,135 @@ impl Client {
         }
     }
 
-    /// Adds to `actions` what to do about `message`, received at `now`.
-    pub(crate) fn receive(&mut self, message: Message, now: Instant, actions: &mut Vec<Action>) {
-        if let Some(allowance) = &mut self.allowance
-            && !allowance.take(now)
+    /// The name of a client that others can name.
+    pub(crate) fn known_as(&self) -> Option<Uuid> {
+        match &self.talk {
+            Talk::Plain(plain) => plain.who.as_ref().map(|who| who.client),
+            Talk::Session(session) => Some(session.id()).filter(|_| session.is_known()),
+        }
+    }
+
+    /// Whether channels that the node hears for the client may have to wait for others.
+    pub(crate) fn is_arriving(&self) -> bool {
+        matches!(&self.talk, Talk::Session(session) if session.is_arriving())
+    }
+
+    /// Adds to `actions` what to do now that the connection is open.
+    pub(crate) fn opened(&self, actions: &mut Vec<Action>) {
+        if let Talk::Plain(plain) = &self.talk {
+            plain.enter(actions);
+        }
+    }
+
+    /// Adds to `actions` what to do about `message`.
+    pub(crate) fn receive(&mut self, message: Message, at: Moment, actions: &mut Vec<Action>) {
+        if let Some(messages) = &mut self.messages
+            && !messages.allowance.take(at.now)
         {
-            return actions.push(match allowance.rate.closes {
+            return actions.push(match messages.closes {
                 true => Action::Close(Close::Policy),
                 false => Action::Drop(Dropped::RateLimit),
             });
         }
         match &mut self.talk {
-            Talk::Plain(mode) => actions.push(receive_plain(&self.dialect, *mode, message, self.json_depth)),
-            Talk::Session(session) => session.receive(self.dialect.decode(message, self.json_depth), actions),
+            Talk::Plain(plain) => actions.push(plain.receive(&self.dialect, message, self.json_depth, at.now)),
+            Talk::Session(session) => session.receive(self.dialect.decode(message, self.json_depth), at, actions),
         }
     }
 
-    /// The node listens to `channel` for `request`. Returns the answer for the client, or `None` if it does not want the channel any more.
-    pub(crate) fn joined(&mut self, channel: &Channel, request: u32) -> Option<Bytes> {
-        let Talk::Session(session) = &mut self.talk else {
-            return None;
-        };
-        let answer = session.joined(channel, request)?;
-        Some(self.answer(request, Ok(&answer)))
+    /// The node listens to `channel` for `request`: adds what to do about it.
+    pub(crate) fn heard(&mut self, channel: &Channel, request: u32, at: Moment, actions: &mut Vec<Action>) {
+        if let Talk::Session(session) = &mut self.talk {
+            session.heard(channel, request, at, actions);
+        }
     }
 
-    /// The node did what `request` asked for, or could not. Returns the answer for the client.
-    pub(crate) fn answered(&mut self, request: u32, result: Result<&Answer, &CommandError>) -> Bytes {
-        if let (Talk::Session(session), Err(_)) = (&mut self.talk, result) {
-            session.failed(request);
+    /// The node did what `request` asked for, or could not: adds what to do about it.
+    pub(crate) fn answered(&mut self, request: u32, result: Result<Answer, CommandError>, actions: &mut Vec<Action>) {
+        if let Talk::Session(session) = &mut self.talk {
+            session.answered(request, result, actions);
         }
-        self.answer(request, result)
+    }
+
+    /// The application wants something of the client: adds what to do about it.
+    pub(crate) fn obey(&mut self, order: Order, at: Moment, actions: &mut Vec<Action>) {
+        match &mut self.talk {
+            Talk::Session(session) => session.obey(order, at, actions),
+            Talk::Plain(_) => {}
+        }
+    }
+
+    /// When something of the client's expires.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.talk {
+            Talk::Plain(plain) => plain.expires,
+            Talk::Session(session) => session.deadline(),
+        }
+    }
+
+    /// Adds what to do about what has expired.
+    pub(crate) fn expire(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        match &mut self.talk {
+            Talk::Plain(plain) if plain.expires.is_some_and(|expires| expires <= at.now) => {
+                actions.push(Action::Close(Close::Expired));
+            }
+            Talk::Plain(_) => {}
+            Talk::Session(session) => session.expire(at, actions),
+        }
+    }
+
+    /// The connection is over, or closing: adds what others are to know.
+    pub(crate) fn leave(&mut self, actions: &mut Vec<Action>) {
+        match &mut self.talk {
+            Talk::Plain(plain) => plain.exit(actions),
+            Talk::Session(session) => session.leave(actions),
+        }
     }
 
     /// The answer to request `id`, spelled for the client.
     pub(crate) fn answer(&self, id: u32, result: Result<&Answer, &CommandError>) -> Bytes {
         self.encoding().encode(&Event::Answer { id, result })
     }
-}
 
-fn receive_plain(dialect: &Dialect, mode: Mode, message: Message, json_depth: usize) -> Action {
-    #[cfg(test)]
-    assert!(mode != Mode::Panics, "a client that panics");
-    if mode == Mode::Echoes {
-        return Action::Send(match message.kind {
-            Kind::Text => frame::text(&message.data),
-            Kind::Binary => frame::binary(&message.data),
-        });
-    }
-    match dialect.decode(message, json_depth).next() {
-        Some(Ok(Request {
-            command: Ok(Command::Publish { channel, data }),
-            ..
-        })) if mode == Mode::Publishes => Action::Publish {
-            outgoing: Outgoing::new(channel, data),
-            answer: None,
-        },
-        Some(Ok(_)) => Action::Drop(Dropped::NotAllowed),
-        Some(Err(error)) => {
-            tracing::debug!(%error, "dropped a message");
-            Action::Drop(Dropped::Malformed)
-        }
-        None => Action::Drop(Dropped::Malformed),
+    /// A notice, spelled for the client.
+    pub(crate) fn notice(&self, notice: &Notice) -> Bytes {
+        self.encoding().encode(&match notice {
+            Notice::Subscribed { channel, subscribed } => Event::Subscribed { channel, subscribed },
+            Notice::Unsubscribed { channel, why } => Event::Unsubscribed { channel, why },
+            Notice::Refreshed { expires } => Event::Refreshed { expires: *expires },
+        })
     }
 }
 
-impl Allowance {
-    fn take(&mut self, now: Instant) -> bool {
-        let earned = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(self.rate.per_second);
-        self.left = (self.left + earned).min(f64::from(self.rate.burst));
-        self.at = now;
-        let may = self.left >= 1.0;
-        if may {
-            self.left -= 1.0;
+impl Moment {
+    /// Now.
+    pub(crate) fn now() -> Self {
+        Self {
+            now: Instant::now(),
+            wall: SystemTime::now(),
         }
-        may
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::frame::{self, Kind};
 
-    fn client(mode: Mode, rate: Option<Rate>, now: Instant) -> Client {
+    fn client(mode: Mode, limit: Option<MessageLimit>, at: Moment) -> Client {
         let channel = Channel::parse("news").expect("valid");
-        Client::new(Dialect::Raw { channel }, Talk::Plain(mode), rate, 512, now)
+        Client::new(
+            Dialect::Raw { channel },
+            Talk::Plain(Plain::new(mode)),
+            limit,
+            512,
+            at.now,
+        )
     }
 
-    fn receive(client: &mut Client, data: &'static str, now: Instant) -> Action {
+    fn receive(client: &mut Client, data: &'static str, at: Moment) -> Action {
         let mut actions = Vec::new();
-        client.receive(text(data), now, &mut actions);
+        client.receive(text(data), at, &mut actions);
         assert_eq!(actions.len(), 1, "{actions:?}");
         actions.remove(0)
     }
@@ -229,11 +307,10 @@ mod tests {
 
     #[test]
     fn publishes_what_it_may() {
-        let now = Instant::now();
+        let now = Moment::now();
         let channel = Channel::parse("news").expect("valid");
-        let data = "{\"x\":1}".into();
         let publish = Action::Publish {
-            outgoing: Outgoing::new(channel, data),
+            outgoing: Outgoing::new(channel, "{\"x\":1}".into()),
             answer: None,
         };
         assert_eq!(
@@ -255,40 +332,39 @@ mod tests {
     }
 
     #[test]
-    fn an_allowance_is_used_up_and_earned_back() {
-        let start = Instant::now();
-        let rate = Rate {
-            per_second: 10,
-            burst: 3,
-            closes: false,
-        };
-        let mut client = client(Mode::Publishes, Some(rate), start);
-        let mut allowed = |after| {
-            !matches!(
-                receive(&mut client, "1", start + Duration::from_millis(after)),
-                Action::Drop(_)
-            )
-        };
-        let pattern: Vec<bool> = [0, 0, 0, 0, 50, 100, 100, 5000, 5000, 5000, 5000]
-            .into_iter()
-            .map(&mut allowed)
-            .collect();
-        assert_eq!(
-            pattern,
-            [true, true, true, false, false, true, false, true, true, true, false]
-        );
-    }
-
-    #[test]
-    fn a_message_too_many_may_close() {
-        let now = Instant::now();
+    fn a_message_too_many_is_dropped_or_closes() {
+        let now = Moment::now();
         let rate = Rate {
             per_second: 1,
             burst: 1,
-            closes: true,
         };
-        let mut client = client(Mode::Publishes, Some(rate), now);
-        assert!(matches!(receive(&mut client, "1", now), Action::Publish { .. }));
-        assert_eq!(receive(&mut client, "1", now), Action::Close(Close::Policy));
+        for (closes, expected) in [
+            (false, Action::Drop(Dropped::RateLimit)),
+            (true, Action::Close(Close::Policy)),
+        ] {
+            let mut client = client(Mode::Publishes, Some(MessageLimit { rate, closes }), now);
+            assert!(matches!(receive(&mut client, "1", now), Action::Publish { .. }));
+            assert_eq!(receive(&mut client, "1", now), expected);
+        }
+    }
+
+    #[test]
+    fn a_rule_may_limit_what_a_plain_websocket_publishes() {
+        let now = Moment::now();
+        let mut client = client(Mode::Publishes, None, now);
+        let Talk::Plain(plain) = &mut client.talk else {
+            unreachable!()
+        };
+        let rate = Rate {
+            per_second: 1,
+            burst: 2,
+        };
+        plain.message_size = Some(3);
+        plain.allowance = Some(Box::new(Allowance::new(rate, now.now)));
+        assert_eq!(receive(&mut client, "1234", now), Action::Drop(Dropped::NotAllowed));
+        for _ in 0..2 {
+            assert!(matches!(receive(&mut client, "123", now), Action::Publish { .. }));
+        }
+        assert_eq!(receive(&mut client, "123", now), Action::Drop(Dropped::RateLimit));
     }
 }

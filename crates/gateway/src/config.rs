@@ -52,6 +52,8 @@ pub struct Config {
     pub centrifuge: Centrifuge,
     /// Whose tokens are believed.
     pub tokens: Tokens,
+    /// How often one client may ask for something.
+    pub rates: Rates,
     /// What one client, or all of them, may ask for.
     pub limits: Limits,
     /// Merging of messages in busy channels.
@@ -205,6 +207,28 @@ section! {
         ping_interval: Duration as Span = 25 * SECOND;
         /// How long it may take to answer.
         pong_timeout: Duration as Span = 8 * SECOND;
+        /// How long a connection or subscription lives on after its token has expired, for a new one to come.
+        refresh_grace: Duration as Span = 25 * SECOND;
+        /// Most commands of one client that wait for an answer; more are answered as too many requests.
+        pending_commands: usize as Number = 1024;
+    }
+}
+
+section! {
+    /// How often one client may ask for something, on average a second; 0 turns a limit off. More is answered as too many requests.
+    pub struct Rates {
+        /// Subscriptions.
+        subscribe: u32 as Number = 0;
+        /// Publications.
+        publish: u32 as Number = 0;
+        /// Questions who is in a channel, and what was published there.
+        read: u32 as Number = 0;
+        /// Calls to the application's backend.
+        rpc: u32 as Number = 0;
+        /// New tokens.
+        refresh: u32 as Number = 0;
+        /// So much time's worth may come at once.
+        burst: Duration as Span = 10 * SECOND;
     }
 }
 

@@ -3,8 +3,9 @@
 //! Shared by both transports; a transport brings frames in and carries bytes out. Decides nothing about rights: it asks the client.
 //! Invariant: between two turns, a connection is in the hub exactly while it is open.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use protocol::event::Answer;
@@ -13,7 +14,8 @@ use protocol::{Channel, Close, CommandError};
 
 use crate::admission::Admitted;
 use crate::ask::{Ask, Asker};
-use crate::client::{Action, Client};
+use crate::client::{Action, Client, Hearing, Moment, Order};
+use crate::directory::{Directory, Place};
 use crate::drain::{Pace, Schedule};
 use crate::hub::{Delivered, Hub, Membership, SocketKey, WindowSettings};
 use crate::inbox::InboxLimits;
@@ -71,6 +73,9 @@ pub(crate) struct Connections<W> {
     schedule: Option<Schedule<ConnectionId>>,
     /// Whoever comes now is told to come back at once: no schedule has a place for it.
     is_leaving: bool,
+    /// Channels that are heard for connections that have to wait for others.
+    arrived: HashMap<SocketKey, Vec<Interest>>,
+    directory: Arc<Directory>,
     /// For the node; whoever owns the lane hands it over.
     pub(crate) asks: Vec<Ask>,
     /// What a message asks for, while it is carried out.
@@ -78,12 +83,12 @@ pub(crate) struct Connections<W> {
     /// Pongs for the connection that is being read; they go out in one piece.
     pongs: BytesMut,
     start: Instant,
-    now: Instant,
+    at: Moment,
 }
 
 impl<W: Wire> Connections<W> {
-    pub(crate) fn new(settings: LaneSettings, stats: Arc<LaneStats>) -> Self {
-        let now = Instant::now();
+    pub(crate) fn new(settings: LaneSettings, stats: Arc<LaneStats>, directory: Arc<Directory>) -> Self {
+        let at = Moment::now();
         Self {
             hub: Hub::new(settings.windows),
             table: Table::new(&settings),
@@ -93,17 +98,22 @@ impl<W: Wire> Connections<W> {
             generation: 0,
             schedule: None,
             is_leaving: false,
+            arrived: HashMap::new(),
+            directory,
             asks: Vec::new(),
             actions: Vec::new(),
             pongs: BytesMut::new(),
-            start: now,
-            now,
+            start: at.now,
+            at,
         }
     }
 
     /// Begins a turn.
     pub(crate) fn set_now(&mut self, now: Instant) {
-        self.now = now;
+        self.at = Moment {
+            now,
+            wall: SystemTime::now(),
+        };
     }
 
     /// The id that the next connection will have.
@@ -154,11 +164,12 @@ impl<W: Wire> Connections<W> {
         tracing::debug!(conn = %self.name(key), remote = %self.table.slab[key].admitted.address, "connected");
         self.table.slab[key].rhythm = now + ticks(self.settings.rhythm.connect_timeout);
         if let Some(interest) = interest {
-            self.join(key, interest);
+            self.join(key, Hearing::default(), interest);
         }
         if !head.is_empty() {
             self.table.send(key, head);
         }
+        self.let_client(key, |client, _, actions| client.opened(actions));
         self.watch(key);
         self.remove_doomed();
         if self.is_leaving {
@@ -190,17 +201,25 @@ impl<W: Wire> Connections<W> {
         match frame {
             Frame::Message(message) if connection.is_heard() => {
                 self.stats.received_messages.add(1);
-                let mut actions = std::mem::take(&mut self.actions);
-                connection.client.receive(message, self.now, &mut actions);
-                for action in actions.drain(..) {
-                    self.carry_out(key, action);
-                }
-                self.actions = actions;
+                self.let_client(key, |client, at, actions| client.receive(message, at, actions));
             }
             Frame::Ping(payload) => self.pongs.extend_from_slice(&frame::pong(&payload)),
             Frame::Message(_) | Frame::Pong(_) => {}
             Frame::Close { code, .. } => self.closed_by_client(key, code),
         }
+    }
+
+    /// Asks the client of a connection what to do, and does it.
+    fn let_client(&mut self, key: SocketKey, ask: impl FnOnce(&mut Client, Moment, &mut Vec<Action>)) {
+        let Some(connection) = self.table.slab.get_mut(key) else {
+            return;
+        };
+        let mut actions = std::mem::take(&mut self.actions);
+        ask(&mut connection.client, self.at, &mut actions);
+        for action in actions.drain(..) {
+            self.carry_out(key, action);
+        }
+        self.actions = actions;
     }
 
     fn carry_out(&mut self, key: SocketKey, action: Action) {
@@ -224,13 +243,42 @@ impl<W: Wire> Connections<W> {
                 window,
                 from: asker(request),
             }),
+            Action::Join { channel, hearing } => {
+                let Some(arrived) = self.arrived.get_mut(&key) else {
+                    return;
+                };
+                let heard = arrived.iter().position(|interest| *interest.channel() == channel);
+                if let Some(interest) = heard.map(|at| arrived.swap_remove(at)) {
+                    self.join(key, hearing, interest);
+                }
+            }
             Action::Unsubscribe { channel } => self.leave_one(key, &channel),
+            Action::Attend(attendance) => self.asks.push(Ask::Attend(attendance)),
+            Action::Read { channel, what, request } => self.asks.push(Ask::Read {
+                channel,
+                what,
+                from: asker(request),
+            }),
             Action::Answer { request, result } => {
                 let answer = self.table.slab[key].client.answer(request, result.as_ref());
                 self.send(key, &answer);
+                if matches!(result, Ok(Answer::Refreshed { .. } | Answer::SubRefreshed { .. })) {
+                    // What expires may do so earlier than before.
+                    self.watch(key);
+                }
             }
             Action::Send(frames) => self.send(key, &frames),
-            Action::Known => self.begin_rhythm(key),
+            Action::Tell(notice) => {
+                let frame = self.table.slab[key].client.notice(&notice);
+                self.send(key, &frame);
+            }
+            Action::Known { user, client } => {
+                let lane = self.stats.lane;
+                self.directory.enter(user, client, Place { lane, connection });
+                if self.table.slab[key].client.is_known().is_some() {
+                    self.begin_rhythm(key);
+                }
+            }
             Action::Pong => {
                 if !std::mem::take(&mut self.table.slab[key].owes_pong) {
                     self.close(key, Close::BadRequest);
@@ -248,18 +296,32 @@ impl<W: Wire> Connections<W> {
             return;
         }
         let channel = interest.channel().clone();
-        let Some(answer) = self.table.slab[key].client.joined(&channel, asker.request) else {
-            return;
-        };
-        self.join(key, interest);
-        self.send(key, &answer);
+        self.arrived.entry(key).or_default().push(interest);
+        self.let_client(key, |client, at, actions| {
+            client.heard(&channel, asker.request, at, actions)
+        });
+        let is_arriving = |connection: &Connection<W>| connection.client.is_arriving();
+        if !self.table.slab.get(key).is_some_and(is_arriving) {
+            self.arrived.remove(&key);
+        }
+        self.watch(key);
     }
 
     /// The node has done something else that a connection asked for, or could not.
-    pub(crate) fn answer(&mut self, asker: Asker, result: Result<&Answer, &CommandError>) {
+    pub(crate) fn answer(&mut self, asker: Asker, result: Result<Answer, CommandError>) {
         let Some(key) = self.find(asker.connection) else { return };
-        let answer = self.table.slab[key].client.answered(asker.request, result);
-        self.send(key, &answer);
+        self.let_client(key, |client, _, actions| {
+            client.answered(asker.request, result, actions)
+        });
+    }
+
+    /// The application wants something of a connection.
+    pub(crate) fn obey(&mut self, id: ConnectionId, order: Order) {
+        let Some(key) = self.find(id) else { return };
+        if self.table.slab[key].state == State::Open {
+            self.let_client(key, |client, at, actions| client.obey(order, at, actions));
+            self.watch(key);
+        }
     }
 
     /// Sends the pongs for what was received: one write for all of a read, since pings cost a client nothing.
@@ -298,7 +360,7 @@ impl<W: Wire> Connections<W> {
     /// Writes what was collected and is due.
     pub(crate) fn flush(&mut self) {
         let table = &mut self.table;
-        let delivered = self.hub.flush(self.now, |key, frames| table.send(key, frames));
+        let delivered = self.hub.flush(self.at.now, |key, frames| table.send(key, frames));
         self.count(&delivered);
         self.remove_doomed();
     }
@@ -433,6 +495,14 @@ impl<W: Wire> Connections<W> {
     }
 
     fn leave(&mut self, key: SocketKey) {
+        self.arrived.remove(&key);
+        let Some(connection) = self.table.slab.get_mut(key) else {
+            return;
+        };
+        if let Some(client) = connection.client.known_as() {
+            self.directory.leave(client);
+        }
+        self.let_client(key, |client, _, actions| client.leave(actions));
         let Some(connection) = self.table.slab.get_mut(key) else {
             return;
         };
@@ -441,12 +511,12 @@ impl<W: Wire> Connections<W> {
         }
     }
 
-    fn join(&mut self, key: SocketKey, interest: Interest) {
+    fn join(&mut self, key: SocketKey, hearing: Hearing, interest: Interest) {
         let encoding = self.table.slab[key].client.encoding();
         let table = &mut self.table;
         let (membership, delivered) = self
             .hub
-            .join(key, encoding, interest, |key, frames| table.send(key, frames));
+            .join(key, encoding, hearing, interest, |key, frames| table.send(key, frames));
         self.count(&delivered);
         self.table.slab[key].memberships.push(membership);
     }

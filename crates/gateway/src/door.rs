@@ -4,20 +4,25 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix_http::ws::{HandshakeError, verify_handshake};
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, Version, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use protocol::dialect::Format;
-use protocol::{Channel, Dialect};
+use protocol::{Channel, ClientInfo, Dialect};
+use uuid::Uuid;
 
 use crate::admission::{Admitted, Full};
-use crate::client::{Client, Mode, Session, Talk};
+use crate::allowance::Allowance;
+use crate::ask::Attendance;
+use crate::channel_rules::{Entry, Right, Standing};
+use crate::client::{Client, Mode, Plain, Session, Talk, Who};
 use crate::interest::Interest;
 use crate::metrics::Rejected;
 use crate::node::Node;
+use crate::token::{Bearer, TokenError};
 
 /// How long a handshake waits for Redis to confirm the subscription.
 const CONFIRMATION: Duration = Duration::from_secs(1);
@@ -59,6 +64,10 @@ pub(crate) enum Refusal {
     UnknownChannel,
     #[error("this channel is not open")]
     Forbidden,
+    #[error("this channel needs a token")]
+    NoToken,
+    #[error("the token is refused")]
+    Token(#[source] TokenError),
     #[error("{0}")]
     Full(#[from] Full),
     #[error("this node is leaving")]
@@ -72,7 +81,8 @@ impl Refusal {
         match self {
             Self::Handshake(_) | Self::HttpVersion | Self::NotAWebSocket | Self::Body => Rejected::BadRequest,
             Self::Origin => Rejected::Origin,
-            Self::UnknownChannel | Self::Forbidden => Rejected::Channel,
+            Self::UnknownChannel | Self::Forbidden | Self::NoToken => Rejected::Channel,
+            Self::Token(_) => Rejected::Token,
             Self::Full(full) => (*full).into(),
             Self::Draining => Rejected::Draining,
             Self::Bus => Rejected::Bus,
@@ -90,6 +100,7 @@ impl ResponseError for Refusal {
             Self::NotAWebSocket => StatusCode::UPGRADE_REQUIRED,
             Self::Handshake(_) | Self::HttpVersion | Self::Body => StatusCode::BAD_REQUEST,
             Self::Origin | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::UnknownChannel => StatusCode::NOT_FOUND,
             Self::Full(Full::Address) => StatusCode::TOO_MANY_REQUESTS,
             Self::Full(Full::Node) | Self::Draining | Self::Bus => StatusCode::SERVICE_UNAVAILABLE,
@@ -103,6 +114,9 @@ impl ResponseError for Refusal {
                 response
                     .insert_header((header::UPGRADE, "websocket"))
                     .insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+            }
+            StatusCode::UNAUTHORIZED => {
+                response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             StatusCode::METHOD_NOT_ALLOWED => {
                 response.insert_header((header::ALLOW, "GET"));
@@ -154,22 +168,29 @@ async fn judge(node: &Node, request: &HttpRequest, purpose: Purpose<'_>, lane: u
 async fn raw(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> Result<Pass, Refusal> {
     let channel = Channel::parse(channel).map_err(|_| Refusal::UnknownChannel)?;
     let right = node.rules.right(&channel).ok_or(Refusal::UnknownChannel)?;
-    if !right.may_subscribe {
-        return Err(Refusal::Forbidden);
-    }
-    let mode = match right.may_publish {
-        _ if node.echoes && node.config.raw.channel.as_ref() == Some(&channel) => Mode::Echoes,
-        true => Mode::Publishes,
-        false => Mode::Listens,
+    let bearer = match token(request) {
+        // The query of the bare channel is the application's own.
+        _ if right.is_bare => None,
+        Some(token) => Some(
+            node.tokens
+                .bearer(token, &channel, SystemTime::now())
+                .map_err(Refusal::Token)?,
+        ),
+        None => None,
     };
+    let standing = standing(&right, &channel, bearer.as_ref())?;
+    let mut plain = plain(&right, &channel, standing, bearer);
+    if node.echoes && right.is_bare {
+        plain.mode = Mode::Echoes;
+    }
     let admitted = node.admission.admit(address(node, request))?;
-    let mut interest = node.interests.hold(&channel, Some(lane), right.window);
+    let mut interest = node.interests.hold(&channel, Some(lane), right.rule().window);
     if tokio::time::timeout(CONFIRMATION, interest.confirmed()).await.is_err() {
         return Err(Refusal::Bus);
     }
     Ok(Pass {
         lane,
-        client: client(node, Dialect::Raw { channel }, Talk::Plain(mode)),
+        client: client(node, Dialect::Raw { channel }, Talk::Plain(plain)),
         admitted,
         interest: Some(interest),
         // Clients that offer subprotocols fail unless one is chosen; a plain WebSocket speaks them all.
@@ -179,8 +200,87 @@ async fn raw(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> 
     })
 }
 
+/// How a client with this token, or none, comes to `channel`.
+fn standing(right: &Right<'_>, channel: &Channel, bearer: Option<&Bearer>) -> Result<Standing, Refusal> {
+    let user = bearer.map_or("", |bearer| &bearer.user);
+    let is_granted = bearer.is_some_and(|bearer| bearer.grant.is_some());
+    match right.entry(channel, user) {
+        Entry::Closed => Err(Refusal::Forbidden),
+        _ if is_granted => Ok(Standing::ByToken),
+        Entry::Open => Ok(Standing::Subscribed),
+        Entry::Token if bearer.is_none() => Err(Refusal::NoToken),
+        // No backend is known that could be asked.
+        Entry::Token | Entry::Backend => Err(Refusal::Forbidden),
+    }
+}
+
+/// A plain WebSocket that comes to `channel` like this.
+fn plain(right: &Right<'_>, channel: &Channel, standing: Standing, bearer: Option<Bearer>) -> Plain {
+    let rule = right.rule();
+    let mut plain = Plain::new(match right.may_publish(standing) {
+        Some(true) => Mode::Publishes,
+        Some(false) | None => Mode::Listens,
+    });
+    plain.message_size = rule.message_size;
+    plain.allowance = rule
+        .publish_rate()
+        .map(|rate| Box::new(Allowance::new(rate, Instant::now())));
+    let grant = bearer
+        .as_ref()
+        .and_then(|bearer| bearer.grant.clone())
+        .unwrap_or_default();
+    let is_present = grant.overrides.presence.unwrap_or(rule.presence);
+    let is_announced = grant.overrides.join_leave.unwrap_or(rule.join_leave);
+    let is_seen = is_present || is_announced;
+    if right.is_bare || (bearer.is_none() && !is_seen) {
+        return plain;
+    }
+    let id = Uuid::new_v4();
+    let (user, info, expires) = match bearer {
+        Some(bearer) => (bearer.user, bearer.info, bearer.expires),
+        None => Default::default(),
+    };
+    plain.expires =
+        expires.map(|expires| Instant::now() + expires.duration_since(SystemTime::now()).unwrap_or_default());
+    plain.who = Some(Box::new(Who {
+        client: id,
+        user: user.as_str().into(),
+    }));
+    plain.place = is_seen.then(|| {
+        Box::new(Attendance {
+            channel: channel.clone(),
+            client: Box::new(ClientInfo {
+                user,
+                client: id.to_string(),
+                connection: info.unwrap_or_default(),
+                channel: grant.info.unwrap_or_default(),
+            }),
+            comes: true,
+            is_present,
+            is_announced,
+        })
+    });
+    plain
+}
+
+/// The token that a request brings, in a header or, for browsers, in its query.
+fn token(request: &HttpRequest) -> Option<&str> {
+    let header = request.headers().get(header::AUTHORIZATION);
+    let of_header = header.and_then(|header| header.to_str().ok()?.split_once(' '));
+    let of_header = of_header
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim());
+    let of_query = || {
+        request
+            .query_string()
+            .split('&')
+            .find_map(|part| part.strip_prefix("token="))
+    };
+    of_header.or_else(of_query)
+}
+
 fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, Refusal> {
-    if !node.centrifuge.enabled {
+    if !node.terms.settings.enabled {
         return Err(Refusal::UnknownChannel);
     }
     let protocol = offered_protocols(request).find_map(|offered| match offered {
@@ -195,7 +295,7 @@ fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, R
         None => Format::Json,
     };
     let dialect = Dialect::Centrifuge(format);
-    let session = Session::new(Arc::clone(&node.rules), Arc::clone(&node.centrifuge));
+    let session = Session::new(Arc::clone(&node.terms));
     Ok(Pass {
         lane,
         admitted: node.admission.admit(address(node, request))?,
@@ -206,7 +306,13 @@ fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, R
 }
 
 fn client(node: &Node, dialect: Dialect, talk: Talk) -> Client {
-    Client::new(dialect, talk, node.rate, node.config.limits.json_depth, Instant::now())
+    Client::new(
+        dialect,
+        talk,
+        node.message_limit,
+        node.config.limits.json_depth,
+        Instant::now(),
+    )
 }
 
 /// The subprotocols that the client offers; what is not a token of HTTP may not come back in our answer.

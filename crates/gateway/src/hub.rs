@@ -5,14 +5,15 @@
 //! table exactly while somebody here subscribes to it, and with it the [`Interest`] that keeps the node listening.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use protocol::{Channel, Encoding, Publication};
+use protocol::{Channel, Encoding, Filter, Publication, PublicationKind};
 use slab::Slab;
 
+use crate::client::Hearing;
 use crate::interest::Interest;
 
 mod window;
@@ -48,6 +49,8 @@ struct Audience {
     /// When the open window closes.
     due: Option<Instant>,
     windows: WindowSettings,
+    /// What those want to hear who do not want to hear everything.
+    filters: Slab<Filter>,
     _interest: Interest,
 }
 
@@ -55,7 +58,13 @@ struct Audience {
 struct Subscriber {
     key: SocketKey,
     encoding: Encoding,
+    /// It is told who comes and goes.
+    hears_joins: bool,
+    /// Its filter's number; [`NO_FILTER`] for none.
+    filter: u32,
 }
+
+const NO_FILTER: u32 = u32::MAX;
 
 /// A subscriber's place, for leaving without a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +109,7 @@ impl Hub {
         &mut self,
         key: SocketKey,
         encoding: Encoding,
+        hearing: Hearing,
         interest: Interest,
         send: impl FnMut(SocketKey, &Bytes),
     ) -> (Membership, Delivered) {
@@ -114,8 +124,16 @@ impl Hub {
                 (audience, Delivered::default())
             }
         };
-        let subscribers = &mut self.audiences[audience].subscribers;
-        subscribers.push(Subscriber { key, encoding });
+        let Audience {
+            subscribers, filters, ..
+        } = &mut self.audiences[audience];
+        let filter = hearing.filter.map(|filter| filters.insert(filter));
+        subscribers.push(Subscriber {
+            key,
+            encoding,
+            hears_joins: hearing.joins,
+            filter: filter.map_or(NO_FILTER, |number| u32::try_from(number).unwrap_or(NO_FILTER)),
+        });
         self.subscriptions += 1;
         (
             Membership {
@@ -142,7 +160,8 @@ impl Hub {
     /// membership, which the caller must correct.
     pub(crate) fn leave(&mut self, membership: Membership) -> Option<(SocketKey, Membership)> {
         let audience = &mut self.audiences[membership.audience];
-        audience.subscribers.swap_remove(membership.place);
+        let gone = audience.subscribers.swap_remove(membership.place);
+        audience.filters.try_remove(gone.filter as usize);
         self.subscriptions -= 1;
         if audience.subscribers.is_empty() {
             let audience = self.audiences.remove(membership.audience);
@@ -215,17 +234,15 @@ impl Hub {
     }
 
     fn write(&mut self, key: usize, mut send: impl FnMut(SocketKey, &Bytes)) -> Delivered {
-        // A dialect without words for what was published has no bytes for it.
-        let mut send = |key, frames: &Bytes| {
-            if !frames.is_empty() {
-                send(key, frames);
-            }
-        };
         let Some(audience) = self.audiences.get_mut(key) else {
             return Delivered::default();
         };
         audience.due = None;
         audience.collected_bytes = 0;
+        let is_for_all = |publication: &Arc<Publication>| publication.kind == PublicationKind::Publication;
+        if !audience.filters.is_empty() || !audience.collected.iter().all(is_for_all) {
+            return audience.write_selected(send);
+        }
         let publications = &mut audience.collected;
         match publications.as_slice() {
             [] => return Delivered::default(),
@@ -264,7 +281,71 @@ impl Audience {
             collected: Vec::new(),
             collected_bytes: 0,
             due: None,
+            filters: Slab::new(),
             _interest: interest,
+        }
+    }
+
+    /// Writes to each subscriber what it wants to hear of what was collected.
+    fn write_selected(&mut self, mut send: impl FnMut(SocketKey, &Bytes)) -> Delivered {
+        let mut delivered = Delivered::default();
+        let collected = std::mem::take(&mut self.collected);
+        let mut shared: [[Option<Joined>; 2]; Encoding::COUNT] = Default::default();
+        for subscriber in &self.subscribers {
+            let own;
+            let frames = match self.filters.get(subscriber.filter as usize) {
+                Some(filter) => {
+                    own = Joined::of(&collected, *subscriber, Some(filter));
+                    &own
+                }
+                None => shared[subscriber.encoding as usize][usize::from(subscriber.hears_joins)]
+                    .get_or_insert_with(|| Joined::of(&collected, *subscriber, None)),
+            };
+            if frames.publications > 0 {
+                send(subscriber.key, &frames.bytes);
+                delivered.add(&Delivered {
+                    deliveries: frames.publications,
+                    writes: 1,
+                });
+            }
+        }
+        delivered
+    }
+}
+
+/// Frames in one piece, and how many.
+struct Joined {
+    bytes: Bytes,
+    publications: u64,
+}
+
+impl Joined {
+    /// What `subscriber` hears of `collected`.
+    fn of(collected: &[Arc<Publication>], subscriber: Subscriber, filter: Option<&Filter>) -> Self {
+        let wants = |publication: &&Arc<Publication>| match publication.kind {
+            PublicationKind::Join | PublicationKind::Leave => subscriber.hears_joins,
+            PublicationKind::Publication => filter.is_none_or(|filter| match &publication.attributes {
+                Some(attributes) => filter.matches(&attributes.tags),
+                None => filter.matches(&BTreeMap::new()),
+            }),
+        };
+        let frames: Vec<&Bytes> = collected
+            .iter()
+            .filter(wants)
+            .map(|publication| publication.frame(subscriber.encoding))
+            .filter(|frame| !frame.is_empty())
+            .collect();
+        let bytes = match frames.as_slice() {
+            [frame] => (*frame).clone(),
+            several => {
+                let mut joined = BytesMut::with_capacity(several.iter().map(|frame| frame.len()).sum());
+                several.iter().for_each(|frame| joined.extend_from_slice(frame));
+                joined.freeze()
+            }
+        };
+        Self {
+            bytes,
+            publications: frames.len() as u64,
         }
     }
 }

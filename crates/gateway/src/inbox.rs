@@ -15,7 +15,8 @@ use protocol::{CommandError, Publication};
 
 use crate::admission::Admitted;
 use crate::ask::Asker;
-use crate::client::Client;
+use crate::client::{Client, Order};
+use crate::connections::ConnectionId;
 use crate::drain::Pace;
 use crate::interest::Interest;
 
@@ -29,6 +30,8 @@ pub(crate) enum Item {
     Subscribed(Box<(Asker, Interest)>),
     /// What came of something else that somebody asked for.
     Answer(Box<(Asker, Result<Answer, CommandError>)>),
+    /// Something that the application wants of a connection.
+    Order(Box<(ConnectionId, Order)>),
     /// Close every connection at this pace.
     Drain(Pace),
     /// Stand still for that long; how tests make a lane fall behind.

@@ -19,6 +19,7 @@ use socket2::{Domain, Socket, Type};
 use crate::admission::{Admission, AdmissionLimits};
 use crate::config::Config;
 use crate::connections::{LaneSettings, Rhythm};
+use crate::directory::Directory;
 use crate::drain::Pace;
 use crate::hub::{MOST_COLLECTED, WindowSettings};
 use crate::inbox::{InboxLimits, Item};
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::node::{Node, NodeThread, Parts};
 use crate::outbound::Outbound;
 use crate::server::Sockets;
+use crate::token::Verifier;
 
 pub mod channel_rules;
 pub mod cli;
@@ -37,11 +39,13 @@ pub mod systemd;
 
 mod admin;
 mod admission;
+mod allowance;
 mod ask;
 mod attached;
 mod client;
 mod connections;
 mod demo;
+mod directory;
 mod door;
 mod drain;
 mod files;
@@ -99,6 +103,9 @@ pub enum StartError {
     /// The system gave no thread, socket or the like.
     #[error("cannot start")]
     System(#[from] io::Error),
+    /// The keys of tokens cannot be used.
+    #[error("cannot check tokens")]
+    Tokens(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A metric is not valid.
     #[error("cannot set up metrics")]
     Metrics(#[from] prometheus::Error),
@@ -143,6 +150,7 @@ impl Gateway {
         let name = config.node.name.clone().unwrap_or_else(random_name);
         let metrics = Metrics::new()?;
         let sockets = Sockets::from_config(&config.listener)?;
+        let tokens = tokens(&config)?;
         let backlog = config.listener.backlog;
         let (public_socket, public) = bind(SocketAddr::new(config.listener.address, config.listener.port))?;
         let (admin_socket, admin) = bind(config.admin_address())?;
@@ -156,8 +164,9 @@ impl Gateway {
             config.limits.publish_queue,
             config.limits.publish_queue_bytes,
         ));
+        let directory = Arc::<Directory>::default();
         let (lanes, reactors) = match &sockets {
-            Sockets::Reactor => start_reactors(lane_count, lane_settings, &outbound)?,
+            Sockets::Reactor => start_reactors(lane_count, lane_settings, &outbound, &directory)?,
             Sockets::Attached(_) => (
                 (0..lane_count)
                     .map(|number| attached::lane(number, &lane_settings))
@@ -189,6 +198,8 @@ impl Gateway {
                 interests,
                 admission,
                 metrics,
+                directory,
+                tokens,
             },
         ));
         node_thread.run(&node, Arc::clone(&outbound), public);
@@ -313,13 +324,22 @@ impl Gateway {
     }
 }
 
+fn tokens(config: &Config) -> Result<Arc<Verifier>, StartError> {
+    let (verifier, inventory) = Verifier::new(&config.tokens).map_err(|error| StartError::Tokens(error.into()))?;
+    for key in &inventory.left_out {
+        tracing::warn!(%key, "a key of the set is not used");
+    }
+    Ok(Arc::new(verifier))
+}
+
 fn start_reactors(
     count: usize,
     settings: LaneSettings,
     outbound: &Arc<Outbound>,
+    directory: &Arc<Directory>,
 ) -> Result<(Vec<Lane>, Vec<JoinHandle<()>>), StartError> {
     let started: Result<Vec<_>, _> = (0..count)
-        .map(|number| reactor::start(number, settings, Arc::clone(outbound)))
+        .map(|number| reactor::start(number, settings, Arc::clone(outbound), Arc::clone(directory)))
         .collect();
     Ok(started?.into_iter().unzip())
 }

@@ -36,17 +36,19 @@ pub(crate) enum Rejected {
     Address,
     Origin,
     Channel,
+    Token,
     BadRequest,
     Draining,
     Bus,
 }
 
 impl Rejected {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Capacity,
         Self::Address,
         Self::Origin,
         Self::Channel,
+        Self::Token,
         Self::BadRequest,
         Self::Draining,
         Self::Bus,
@@ -58,6 +60,7 @@ impl Rejected {
             Self::Address => "address",
             Self::Origin => "origin",
             Self::Channel => "channel",
+            Self::Token => "token",
             Self::BadRequest => "bad_request",
             Self::Draining => "draining",
             Self::Bus => "bus",

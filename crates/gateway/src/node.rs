@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use bus::{Bus, Counter};
 
 use crate::admission::Admission;
+use crate::allowance::Rate;
 use crate::channel_rules::ChannelRules;
-use crate::client::Rate;
+use crate::client::{MessageLimit, Terms};
 use crate::config::{Centrifuge, Config, Excess};
 use crate::connections::LaneSettings;
+use crate::directory::Directory;
 use crate::interest::Interests;
 use crate::lane::Lane;
 use crate::metrics::Metrics;
+use crate::token::Verifier;
 
 mod thread;
 
@@ -26,8 +29,12 @@ pub(crate) struct Node {
     /// Whether clients of the bare channel hear only themselves.
     pub(crate) echoes: bool,
     pub(crate) rules: Arc<ChannelRules>,
-    pub(crate) centrifuge: Arc<Centrifuge>,
-    pub(crate) rate: Option<Rate>,
+    pub(crate) tokens: Arc<Verifier>,
+    /// What holds for clients that talk in commands.
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) message_limit: Option<MessageLimit>,
+    /// Who is connected here.
+    pub(crate) directory: Arc<Directory>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) interests: Arc<Interests>,
     pub(crate) admission: Arc<Admission>,
@@ -49,6 +56,8 @@ pub(crate) struct Parts {
     pub(crate) interests: Arc<Interests>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) tokens: Arc<Verifier>,
 }
 
 /// Shows that a loop still turns.
@@ -68,6 +77,8 @@ impl Node {
             interests,
             admission,
             metrics,
+            directory,
+            tokens,
         } = parts;
         let limits = &config.limits;
         let burst = if limits.message_burst > 0 {
@@ -75,21 +86,31 @@ impl Node {
         } else {
             limits.message_rate
         };
-        let closes = limits.message_excess == Excess::Close;
-        let rate = Rate {
-            per_second: limits.message_rate,
-            burst,
-            closes,
+        let message_limit = MessageLimit {
+            rate: Rate {
+                per_second: limits.message_rate,
+                burst,
+            },
+            closes: limits.message_excess == Excess::Close,
+        };
+        let rules = Arc::new(ChannelRules::new(&config));
+        let terms = Terms {
+            rules: Arc::clone(&rules),
+            settings: Centrifuge {
+                anonymous: config.centrifuge.anonymous || config.dev,
+                ..config.centrifuge.clone()
+            },
+            rates: config.rates.clone(),
+            tokens: Arc::clone(&tokens),
         };
         Self {
             name,
-            rules: Arc::new(ChannelRules::new(&config)),
-            centrifuge: Arc::new(Centrifuge {
-                anonymous: config.centrifuge.anonymous || config.dev,
-                ..config.centrifuge.clone()
-            }),
+            rules,
+            tokens,
+            terms: Arc::new(terms),
+            directory,
             echoes,
-            rate: Some(rate).filter(|rate| rate.per_second > 0),
+            message_limit: Some(message_limit).filter(|limit| limit.rate.per_second > 0),
             config,
             bus,
             interests,

@@ -19,6 +19,7 @@ use protocol::frame::{Limits, Parser, Role};
 use socket2::SockRef;
 
 use crate::connections::{ConnectionId, Connections, LaneSettings, Wire};
+use crate::directory::Directory;
 use crate::hub::SocketKey;
 use crate::inbox::{Handover, Inbox, Item};
 use crate::lane::Lane;
@@ -39,6 +40,7 @@ pub(crate) fn start(
     number: usize,
     settings: LaneSettings,
     outbound: Arc<Outbound>,
+    directory: Arc<Directory>,
 ) -> io::Result<(Lane, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKE)?;
@@ -51,7 +53,7 @@ pub(crate) fn start(
     let reactor = Reactor {
         poll,
         frames: settings.frames,
-        connections: Connections::new(settings, Arc::clone(&lane.stats)),
+        connections: Connections::new(settings, Arc::clone(&lane.stats), directory),
         lane: lane.clone(),
         outbound,
         read_buffer: vec![0; READ_BUFFER].into(),
@@ -135,6 +137,7 @@ impl Reactor {
             self.hand_over();
             self.connections.flush();
             self.connections.look_at_due();
+            self.hand_over();
             self.connections.report(began);
             self.rest(work);
         }
@@ -170,7 +173,8 @@ impl Reactor {
             Item::Publication(publication, at) => self.connections.hub.collect(&publication, at),
             Item::Open(handover) => self.open(*handover),
             Item::Subscribed(subscribed) => self.connections.subscribed(subscribed.0, subscribed.1),
-            Item::Answer(answer) => self.connections.answer(answer.0, answer.1.as_ref()),
+            Item::Answer(answer) => self.connections.answer(answer.0, answer.1),
+            Item::Order(order) => self.connections.obey(order.0, order.1),
             Item::Drain(pace) => self.connections.drain(pace),
             Item::Pause(pause) => std::thread::sleep(pause),
             Item::Stop => self.is_stopped = true,
@@ -353,7 +357,7 @@ mod tests {
 
     use super::*;
     use crate::admission::{Admission, AdmissionLimits};
-    use crate::client::{Client, Mode, Talk};
+    use crate::client::{Client, Mode, Plain, Talk};
     use crate::connections::Rhythm;
     use crate::hub::WindowSettings;
     use crate::inbox::InboxLimits;
@@ -404,7 +408,13 @@ mod tests {
         let durations = prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("d", "d")).expect("valid");
         let admitted = Admission::new(limits, durations).admit(peer.ip()).expect("room");
         let interest = interests.hold(&channel, Some(0), None);
-        let client = Client::new(Dialect::Raw { channel }, Talk::Plain(mode), None, 8, Instant::now());
+        let client = Client::new(
+            Dialect::Raw { channel },
+            Talk::Plain(Plain::new(mode)),
+            None,
+            8,
+            Instant::now(),
+        );
         let (head, early) = (Bytes::new(), Bytes::new());
         lane.inbox.push(Item::Open(Box::new(Handover {
             stream,
@@ -429,7 +439,7 @@ mod tests {
             bytes: 999,
         });
         let interests = Interests::new(bus, 1);
-        let (lane, thread) = start(0, SETTINGS, Arc::new(Outbound::new(9, 999))).expect("a reactor");
+        let (lane, thread) = start(0, SETTINGS, Arc::new(Outbound::new(9, 999)), Arc::default()).expect("a reactor");
         let mut ill = connect(&lane, &interests, Mode::Panics);
         let mut well = connect(&lane, &interests, Mode::Echoes);
 

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bus::{Bus, BusEvent, Events, Incoming, PublishError};
+use bus::{Bus, BusEvent, Events, Incoming, Outgoing, PublishError};
+use bytes::Bytes;
 use protocol::event::Answer;
-use protocol::{CommandError, Publication};
+use protocol::{Attributes, CommandError, Publication, PublicationKind};
 
-use crate::ask::{Ask, Asker};
+use crate::ask::{Ask, Asker, Attendance};
 use crate::inbox::Item;
 use crate::interest::{Interest, Interests};
 use crate::lane::Lane;
@@ -95,6 +96,7 @@ fn tell(lanes: &[Lane], asker: Asker, result: Result<Answer, CommandError>) {
 fn sort(incoming: Incoming, interests: &Interests, by_lane: &mut [Vec<Arc<Publication>>]) {
     let mut publication = Publication::new(incoming.channel, incoming.data);
     publication.kind = incoming.kind;
+    publication.kind = incoming.kind;
     publication.attributes = incoming.attributes;
     let publication = Arc::new(publication);
     for lane in interests.listening().lanes(&publication.channel) {
@@ -116,6 +118,7 @@ pub(crate) async fn serve(
         work.did(asks.len());
         let began = Instant::now();
         let (mut batch, mut askers) = (Vec::with_capacity(asks.len()), Vec::with_capacity(asks.len()));
+        let mut attendance = Vec::new();
         for ask in asks {
             match ask {
                 Ask::Publish { outgoing, from } => {
@@ -127,8 +130,12 @@ pub(crate) async fn serve(
                         tell_subscribed(&lanes, from, interest);
                     }
                 }
+                Ask::Attend(change) => attendance.push(change),
+                Ask::Read { from, .. } => tell(&lanes, from, Err(CommandError::NotAvailable)),
             }
         }
+        // Those who come to a channel hear of themselves: their own subscription was asked for before.
+        announce(&*bus, attendance).await;
         if batch.is_empty() {
             continue;
         }
@@ -147,6 +154,29 @@ pub(crate) async fn serve(
                 tell(&lanes, asker, answer);
             }
         }
+    }
+}
+
+/// Tells the subscribers of the channels who came and who left.
+async fn announce(bus: &dyn Bus, attendance: Vec<Attendance>) {
+    let announced = attendance.into_iter().filter(|change| change.is_announced);
+    let batch: Vec<Outgoing> = announced
+        .map(|change| {
+            let mut outgoing = Outgoing::new(change.channel, Bytes::new());
+            outgoing.kind = match change.comes {
+                true => PublicationKind::Join,
+                false => PublicationKind::Leave,
+            };
+            outgoing.attributes = Some(Box::new(Attributes {
+                publisher: Some(*change.client),
+                ..Attributes::default()
+            }));
+            outgoing
+        })
+        .collect();
+    if !batch.is_empty() {
+        // Nobody waits for it; what the bus does not take, subscribers miss.
+        bus.publish(batch).await;
     }
 }
 

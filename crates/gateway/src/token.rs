@@ -16,13 +16,15 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::config::{HmacAlgorithm, Tokens};
-use claims::Claims;
+use claims::{Claims, SubscriptionClaims};
 use keys::Keys;
 
-pub(crate) use claims::{ConnectionClaims, SubscriptionClaims};
+pub(crate) use bearer::Bearer;
+pub(crate) use claims::{ConnectionClaims, Grant, Origin};
 pub(crate) use inspection::Inspection;
 pub(crate) use sources::{Inventory, SourceError};
 
+mod bearer;
 mod claims;
 pub(crate) mod create;
 mod inspection;

@@ -45,7 +45,7 @@ impl<W: Wire> Connections<W> {
             }
         }
         if let Some(mut schedule) = self.schedule.take() {
-            for id in schedule.due(self.now) {
+            for id in schedule.due(self.at.now) {
                 if let Some(key) = self.find(id) {
                     self.close(key, Close::Shutdown);
                 }
@@ -87,12 +87,23 @@ impl<W: Wire> Connections<W> {
             }
             State::Open => connection.heard + spread(ticks(self.settings.ping_interval), key),
         };
+        let deadline = connection.client.deadline().filter(|_| connection.state == State::Open);
+        let at = deadline.map_or(at, |deadline| at.min(self.ticks_until(deadline)));
+        let connection = &mut self.table.slab[key];
         connection.due = at.max(now + 1);
         self.wheel.add(key, connection.due);
     }
 
     fn look_at(&mut self, key: SocketKey, now: Tick) {
         let connection = &mut self.table.slab[key];
+        let is_over = connection
+            .client
+            .deadline()
+            .is_some_and(|deadline| deadline <= self.at.now);
+        if is_over && connection.state == State::Open {
+            self.let_client(key, |client, at, actions| client.expire(at, actions));
+            return self.watch(key);
+        }
         let silence = now - connection.heard;
         match connection.state {
             State::Closing(mut closing) => {
@@ -149,7 +160,12 @@ impl<W: Wire> Connections<W> {
     }
 
     pub(super) fn tick(&self) -> Tick {
-        ticks(self.now.saturating_duration_since(self.start))
+        ticks(self.at.now.saturating_duration_since(self.start))
+    }
+
+    /// The first tick at which `deadline` has passed.
+    fn ticks_until(&self, deadline: Instant) -> Tick {
+        ticks(deadline.saturating_duration_since(self.start)).saturating_add(1)
     }
 }
 

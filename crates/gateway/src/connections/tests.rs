@@ -13,7 +13,7 @@ use protocol::{Channel, Dialect, Publication};
 
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::client::{Mode, Talk};
+use crate::client::{Mode, Plain, Talk};
 use crate::interest::Interests;
 
 const CHANNELS: [&str; 3] = ["news", "sports", "weather"];
@@ -160,7 +160,7 @@ impl Lane {
         let interest = self.interests.hold(&name, Some(0), None);
         let client = Client::new(
             Dialect::Raw { channel: name },
-            Talk::Plain(Mode::Listens),
+            Talk::Plain(Plain::new(Mode::Listens)),
             None,
             8,
             self.now,
@@ -250,7 +250,7 @@ proptest! {
         let durations = prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("d", "d")).expect("valid");
         let now = Instant::now();
         let mut lane = Lane {
-            connections: Connections::new(SETTINGS, Arc::new(LaneStats::new(0))),
+            connections: Connections::new(SETTINGS, Arc::new(LaneStats::new(0)), Arc::default()),
             interests: Interests::new(bus, 1),
             admission: Admission::new(limits, durations),
             members: Vec::new(),

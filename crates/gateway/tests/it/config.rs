@@ -376,9 +376,8 @@ fn channel_rules_that_cannot_be_used() {
         [
             "channels[0].match: the bare channel is governed by the settings of [raw] alone; it must not have a rule of its own",
             "channels[1].match: expected a pattern such as \"room-*\"; error parsing glob 'a{b': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)",
-            "channels[1].presense: there is no such setting of a rule; `fanfare config default` lists all",
-            "channels[1].publish: expected \"nobody\" or \"subscribers\"",
-            "channels[1].subscribe: expected \"anyone\" or \"nobody\"; this release cannot check \"token\"; the channel must stay closed",
+            "channels[1].presense: there is no such setting of a rule; did you mean presence?",
+            "channels[1].publish: expected \"nobody\" or \"subscribers\" or \"token\" or \"backend\" or \"anyone\"",
             "channels[1].window: must not be more than delivery.window_max",
             "channels[2].match: a rule must say which channels it is for",
             "channels[2].subscibe: there is no such setting of a rule; did you mean subscribe?",

@@ -15,3 +15,4 @@ mod outage;
 mod slow;
 mod support;
 mod tls;
+mod tokens;

@@ -1,0 +1,427 @@
+//! Which channels a client has, how it came to them, and how it loses them.
+//!
+//! Invariant: a channel is in the table exactly while the client is subscribed or waits to be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use protocol::command::Subscribe;
+use protocol::event::{Answer, Recovery, Subscribed, Unsubscribed};
+use protocol::{Channel, ClientInfo, Close, CommandError, Filter};
+
+use super::{Denial, Session, answer};
+use crate::ask::Attendance;
+use crate::channel_rules::{Entry, Right, Standing};
+use crate::client::{Action, Hearing, Moment, Notice};
+use crate::token::{Grant, TokenError};
+
+/// A channel that a client has, or will have.
+pub(super) struct Subscription {
+    progress: Progress,
+    pub(super) source: Source,
+    /// When the client has to have shown that it may stay; `None`: it may.
+    pub(super) expires: Option<Instant>,
+    /// What others in the channel may see of it; JSON, may be empty.
+    pub(super) info: Bytes,
+    /// It is counted as present.
+    is_present: bool,
+    /// Others are told that it comes and goes.
+    is_announced: bool,
+}
+
+enum Progress {
+    /// The node does not hear the channel yet, or others that come with it.
+    Asked(Box<Wish>),
+    Active,
+}
+
+/// What came with the wish for a subscription.
+pub(super) struct Wish {
+    why: Why,
+    is_heard: bool,
+    /// The client wants to know what it missed.
+    recovers: bool,
+    data: Bytes,
+    /// The client asked to hear who comes and goes.
+    joins: bool,
+    delta: bool,
+    filter: Option<Filter>,
+}
+
+/// What a subscription was asked for with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A request of the client.
+    Request(u32),
+    /// The client's coming, with that request.
+    Connect(u32),
+    /// The application's wish.
+    Order,
+}
+
+/// By whose word a client is in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The rule's.
+    Rule,
+    /// A token's for the subscription.
+    Token,
+    /// The token's for the connection.
+    Connection,
+    /// The application's, by the server API.
+    Server,
+}
+
+impl Subscription {
+    /// How others see that `client` comes or leaves; `None` where nobody does.
+    fn attendance(&self, channel: Channel, client: ClientInfo, comes: bool) -> Option<Action> {
+        (self.is_present || self.is_announced).then(|| {
+            Action::Attend(Attendance {
+                channel,
+                client: Box::new(client),
+                comes,
+                is_present: self.is_present,
+                is_announced: self.is_announced,
+            })
+        })
+    }
+}
+
+impl Source {
+    fn is_server_side(self) -> bool {
+        matches!(self, Self::Connection | Self::Server)
+    }
+}
+
+impl Wish {
+    /// A wish for nothing but to hear the channel, and with `recovers` what was missed.
+    pub(super) fn new(why: Why, recovers: bool) -> Self {
+        Self {
+            why,
+            is_heard: false,
+            recovers,
+            data: Bytes::new(),
+            joins: false,
+            delta: false,
+            filter: None,
+        }
+    }
+}
+
+impl Why {
+    /// The number that the node answers to.
+    fn request(self) -> u32 {
+        match self {
+            Self::Request(id) | Self::Connect(id) => id,
+            Self::Order => 0,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn subscribe(
+        &mut self,
+        id: u32,
+        asked: Subscribe,
+        at: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Denial> {
+        let channel = &asked.channel;
+        if self.subscriptions.contains_key(channel) {
+            return Err(CommandError::AlreadySubscribed.into());
+        }
+        if self.subscriptions.len() >= self.terms.settings.channels {
+            return Err(CommandError::LimitExceeded.into());
+        }
+        let terms = Arc::clone(&self.terms);
+        let right = terms.rules.right(channel).ok_or(CommandError::UnknownChannel)?;
+        let (source, grant, expires) = self.admit(&asked, &right, at)?;
+        if asked.filter.is_some() && !right.rule().tags_filter {
+            return Err(CommandError::BadRequest.into());
+        }
+        if asked.must_recover && asked.recover.is_some() {
+            return Err(CommandError::UnrecoverablePosition.into());
+        }
+        let wish = Wish {
+            joins: asked.join_leave,
+            delta: asked.delta,
+            filter: asked.filter,
+            ..Wish::new(Why::Request(id), asked.recover.is_some())
+        };
+        self.pending += 1;
+        self.ask(asked.channel, &right, source, grant, expires, wish, actions);
+        Ok(())
+    }
+
+    /// By whose word a client may subscribe as it asks to.
+    fn admit(
+        &self,
+        asked: &Subscribe,
+        right: &Right<'_>,
+        at: Moment,
+    ) -> Result<(Source, Grant, Option<Instant>), Denial> {
+        match right.entry(&asked.channel, self.user()) {
+            Entry::Closed => return Err(CommandError::PermissionDenied.into()),
+            Entry::Open if asked.token.is_empty() => return Ok((Source::Rule, Grant::default(), None)),
+            // No backend is known that could be asked.
+            Entry::Token | Entry::Backend if asked.token.is_empty() => {
+                return Err(CommandError::PermissionDenied.into());
+            }
+            Entry::Open | Entry::Token | Entry::Backend => {}
+        }
+        let client = self.id.to_string();
+        let claims = self
+            .terms
+            .tokens
+            .subscription(&asked.token, self.user(), &client, &asked.channel, at.wall);
+        match claims {
+            Ok(claims) => Ok((
+                Source::Token,
+                claims.grant,
+                claims.expires.map(|expires| at.until(expires)),
+            )),
+            Err(TokenError::Expired(_)) => Err(CommandError::TokenExpired.into()),
+            Err(TokenError::Lapsed) => Err(CommandError::Expired.into()),
+            Err(TokenError::WrongSubject(_)) => Err(Close::InvalidToken.into()),
+            Err(TokenError::Invalid(flaw)) => {
+                tracing::debug!(%flaw, "refused a subscription");
+                Err(CommandError::PermissionDenied.into())
+            }
+        }
+    }
+
+    /// Has the node listen to a channel for the client.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what a subscription is made of, from three places"
+    )]
+    pub(super) fn ask(
+        &mut self,
+        channel: Channel,
+        right: &Right<'_>,
+        source: Source,
+        grant: Grant,
+        expires: Option<Instant>,
+        mut wish: Wish,
+        actions: &mut Vec<Action>,
+    ) {
+        let rule = right.rule();
+        let overrides = grant.overrides;
+        let is_present = overrides.presence.unwrap_or(rule.presence);
+        let is_announced = overrides.join_leave.unwrap_or(rule.join_leave);
+        let is_told = overrides.force_push_join_leave.unwrap_or(rule.force_push_join_leave);
+        wish.joins = is_announced && (wish.joins || is_told);
+        wish.delta &= rule.delta;
+        wish.data = grant.data.unwrap_or_default();
+        actions.push(Action::Subscribe {
+            channel: channel.clone(),
+            window: rule.window,
+            request: wish.why.request(),
+        });
+        let subscription = Subscription {
+            progress: Progress::Asked(Box::new(wish)),
+            source,
+            expires,
+            info: grant.info.unwrap_or_default(),
+            is_present: is_present && !right.is_bare,
+            is_announced: is_announced && !right.is_bare,
+        };
+        self.subscriptions.insert(channel, subscription);
+    }
+
+    /// The node hears a channel that `request` asked for, from here on.
+    pub(in crate::client) fn heard(&mut self, channel: &Channel, request: u32, at: Moment, actions: &mut Vec<Action>) {
+        let Some(subscription) = self.subscriptions.get_mut(channel) else {
+            return;
+        };
+        let Progress::Asked(wish) = &mut subscription.progress else {
+            return;
+        };
+        if wish.why.request() != request || wish.is_heard {
+            return;
+        }
+        wish.is_heard = true;
+        match wish.why {
+            Why::Connect(_) => self.one_is_heard(at, actions),
+            Why::Request(id) => {
+                self.pending = self.pending.saturating_sub(1);
+                let (subscribed, entered) = self.activate(channel, at, actions);
+                actions.push(answer(id, Ok(Answer::Subscribed(Box::new(subscribed)))));
+                actions.extend(entered);
+            }
+            Why::Order => {
+                let (subscribed, entered) = self.activate(channel, at, actions);
+                actions.push(Action::Tell(Notice::Subscribed {
+                    channel: channel.clone(),
+                    subscribed: Box::new(subscribed),
+                }));
+                actions.extend(entered);
+            }
+        }
+    }
+
+    /// Makes every subscription active that has waited for the client to be let in. Returns what the client is told of each, and what
+    /// comes after that.
+    pub(super) fn activate_all(&mut self, actions: &mut Vec<Action>) -> (BTreeMap<Channel, Subscribed>, Vec<Action>) {
+        let channels: Vec<Channel> = self.subscriptions.keys().cloned().collect();
+        let mut all = BTreeMap::new();
+        let mut later = Vec::new();
+        for channel in channels {
+            // What comes with the connection's token lasts as long as the connection.
+            let (subscribed, entered) = self.activate_until(&channel, None, actions);
+            later.extend(entered);
+            all.insert(channel, subscribed);
+        }
+        (all, later)
+    }
+
+    fn activate(&mut self, channel: &Channel, at: Moment, actions: &mut Vec<Action>) -> (Subscribed, Option<Action>) {
+        self.activate_until(channel, Some(at), actions)
+    }
+
+    fn activate_until(
+        &mut self,
+        channel: &Channel,
+        at: Option<Moment>,
+        actions: &mut Vec<Action>,
+    ) -> (Subscribed, Option<Action>) {
+        let info = self.info(channel);
+        let Some(subscription) = self.subscriptions.get_mut(channel) else {
+            return (Subscribed::default(), None);
+        };
+        let Progress::Asked(wish) = std::mem::replace(&mut subscription.progress, Progress::Active) else {
+            return (Subscribed::default(), None);
+        };
+        let subscribed = Subscribed {
+            expires: subscription
+                .expires
+                .zip(at)
+                .map(|(expires, at)| expires.saturating_duration_since(at.now)),
+            data: wish.data,
+            // Nothing of the past is kept, so what was missed is not known.
+            recovery: wish.recovers.then_some(Recovery::Lost),
+            delta: wish.delta,
+            ..Subscribed::default()
+        };
+        actions.push(Action::Join {
+            channel: channel.clone(),
+            hearing: Hearing {
+                joins: wish.joins,
+                delta: wish.delta,
+                filter: wish.filter,
+            },
+        });
+        let entered = subscription.attendance(channel.clone(), info, true);
+        (subscribed, entered)
+    }
+
+    /// The node could not do what `request` asked for.
+    pub(super) fn subscription_failed(&mut self, request: u32) {
+        self.subscriptions.retain(
+            |_, subscription| !matches!(&subscription.progress, Progress::Asked(wish) if wish.why.request() == request),
+        );
+    }
+
+    /// Takes the client out of a channel, if it is there.
+    pub(super) fn unsubscribe(&mut self, channel: &Channel, actions: &mut Vec<Action>) -> bool {
+        let Some((channel, subscription)) = self.subscriptions.remove_entry(channel) else {
+            return false;
+        };
+        if let Progress::Asked(wish) = &subscription.progress
+            && let Why::Request(id) = wish.why
+        {
+            self.pending = self.pending.saturating_sub(1);
+            // Whoever asked waits for a word, and an error would be taken for the next try's.
+            actions.push(answer(id, Ok(Answer::Subscribed(Box::default()))));
+        }
+        actions.push(Action::Unsubscribe {
+            channel: channel.clone(),
+        });
+        self.exit(channel, &subscription, actions);
+        true
+    }
+
+    /// Says where others see it that the client is not in a channel any more.
+    pub(super) fn exit(&self, channel: Channel, subscription: &Subscription, actions: &mut Vec<Action>) {
+        let is_seen = subscription.is_present || subscription.is_announced;
+        if is_seen && matches!(subscription.progress, Progress::Active) {
+            let mut client = self.info(&channel);
+            client.channel = subscription.info.clone();
+            actions.extend(subscription.attendance(channel, client, false));
+        }
+    }
+
+    /// Nobody has shown in time that the client may stay in a channel.
+    pub(super) fn subscription_expired(&mut self, channel: Channel, actions: &mut Vec<Action>) {
+        let source = self.subscriptions.get(&channel).map(|subscription| subscription.source);
+        if source.is_some_and(Source::is_server_side) {
+            return actions.push(Action::Close(Close::SubscriptionExpired));
+        }
+        self.unsubscribe(&channel, actions);
+        let why = Unsubscribed::Expired;
+        actions.push(Action::Tell(Notice::Unsubscribed { channel, why }));
+    }
+
+    /// A new token for a subscription.
+    pub(super) fn sub_refresh(
+        &mut self,
+        id: u32,
+        channel: &Channel,
+        token: &str,
+        at: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Denial> {
+        if !self.is_subscribed(channel) {
+            return Err(CommandError::PermissionDenied.into());
+        }
+        if token.is_empty() {
+            return Err(CommandError::BadRequest.into());
+        }
+        let client = self.id.to_string();
+        let claims = self
+            .terms
+            .tokens
+            .subscription(token, self.user(), &client, channel, at.wall);
+        match claims {
+            Ok(claims) => {
+                let expires = claims.expires.map(|expires| at.until(expires));
+                if let Some(subscription) = self.subscriptions.get_mut(channel) {
+                    subscription.expires = expires;
+                }
+                let expires = expires.map(|expires| expires - at.now);
+                actions.push(answer(id, Ok(Answer::SubRefreshed { expires })));
+                Ok(())
+            }
+            Err(TokenError::Expired(_) | TokenError::Lapsed) => {
+                // First: told only that the token is too old, a client would give the channel up for good.
+                self.subscription_expired(channel.clone(), actions);
+                Err(CommandError::TokenExpired.into())
+            }
+            Err(error) => {
+                tracing::debug!(%error, "refused to renew a subscription");
+                Err(Close::InvalidToken.into())
+            }
+        }
+    }
+
+    pub(super) fn is_subscribed(&self, channel: &Channel) -> bool {
+        self.standing(channel) != Standing::Outside
+    }
+
+    /// How the client came to a channel.
+    pub(super) fn standing(&self, channel: &Channel) -> Standing {
+        match self.subscriptions.get(channel) {
+            Some(Subscription {
+                progress: Progress::Active,
+                source,
+                ..
+            }) => match source {
+                Source::Token | Source::Connection => Standing::ByToken,
+                Source::Rule | Source::Server => Standing::Subscribed,
+            },
+            _ => Standing::Outside,
+        }
+    }
+}

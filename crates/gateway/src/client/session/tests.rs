@@ -1,0 +1,661 @@
+//! Conversations as tables: a message, and what is to be done about it, in words.
+
+use std::time::{Duration, SystemTime};
+
+use protocol::dialect::Format;
+use protocol::event::Unsubscribed;
+use protocol::frame::{Kind, Message};
+use protocol::{Dialect, Encoding, Event};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::channel_rules::{ChannelRule, Publish, Subscribe};
+use crate::client::Notice;
+use crate::config::{Config, Secret};
+use crate::token::create::create;
+
+/// A session, the clock that it is told, and the settings that its tokens are made by.
+struct Talk {
+    session: Session,
+    at: Moment,
+    config: Config,
+}
+
+fn config() -> Config {
+    let rule = |pattern: &str, subscribe, publish| ChannelRule {
+        r#match: pattern.parse().expect("a pattern"),
+        subscribe,
+        publish,
+        ..ChannelRule::default()
+    };
+    let mut config = Config {
+        channels: vec![
+            ChannelRule {
+                presence: true,
+                join_leave: true,
+                ..rule("lobby", Subscribe::Anyone, Publish::Subscribers)
+            },
+            rule("closed", Subscribe::Nobody, Publish::Nobody),
+            rule("members", Subscribe::Token, Publish::Token),
+            ChannelRule {
+                message_size: Some(4),
+                publish_rate: 1,
+                ..rule("small", Subscribe::Anyone, Publish::Subscribers)
+            },
+            rule("?", Subscribe::Anyone, Publish::Subscribers),
+        ],
+        ..Config::default()
+    };
+    config.centrifuge.anonymous = true;
+    config.centrifuge.channels = 2;
+    config.tokens.hmac_secret = Some(Secret::new("a secret"));
+    config
+}
+
+impl Talk {
+    fn by(config: Config) -> Self {
+        let (tokens, _) = Verifier::new(&config.tokens).expect("keys");
+        let terms = Terms {
+            rules: Arc::new(ChannelRules::new(&config)),
+            settings: config.centrifuge.clone(),
+            rates: config.rates.clone(),
+            tokens: Arc::new(tokens),
+        };
+        Self {
+            session: Session::new(Arc::new(terms)),
+            at: Moment::now(),
+            config,
+        }
+    }
+
+    fn new() -> Self {
+        Self::by(config())
+    }
+
+    /// Of a client that is known.
+    fn known() -> Self {
+        let mut talk = Self::new();
+        talk.says(CONNECT);
+        talk
+    }
+
+    /// What is to be done about a message, in words.
+    fn says(&mut self, message: impl Into<String>) -> Vec<String> {
+        let message = Message {
+            kind: Kind::Text,
+            data: message.into().into(),
+        };
+        let mut actions = Vec::new();
+        let requests = Dialect::Centrifuge(Format::Json).decode(message, 64);
+        self.session.receive(requests, self.at, &mut actions);
+        actions.iter().map(words).collect()
+    }
+
+    fn asks(&mut self, command: &Value) -> Vec<String> {
+        self.says(command.to_string())
+    }
+
+    fn hears(&mut self, channel: &str, request: u32) -> Vec<String> {
+        let mut actions = Vec::new();
+        let channel = Channel::parse(channel).expect("valid");
+        self.session.heard(&channel, request, self.at, &mut actions);
+        actions.iter().map(words).collect()
+    }
+
+    fn obeys(&mut self, order: Order) -> Vec<String> {
+        let mut actions = Vec::new();
+        self.session.obey(order, self.at, &mut actions);
+        actions.iter().map(words).collect()
+    }
+
+    fn expires(&mut self) -> Vec<String> {
+        let mut actions = Vec::new();
+        self.session.expire(self.at, &mut actions);
+        actions.iter().map(words).collect()
+    }
+
+    fn fails(&mut self, request: u32) -> Vec<String> {
+        let mut actions = Vec::new();
+        let result = Err(CommandError::Internal);
+        self.session.answered(request, result, &mut actions);
+        actions.iter().map(words).collect()
+    }
+
+    /// A token that expires in so many seconds.
+    fn token(&self, seconds: i64, mut claims: Value) -> String {
+        let now = self.at.wall.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+        claims["exp"] = json!(i64::try_from(now.as_secs()).expect("a time") + seconds);
+        let claims = claims.as_object().expect("claims");
+        create(claims, &self.config.tokens).expect("a secret")
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.at.now += Duration::from_secs(seconds);
+        self.at.wall += Duration::from_secs(seconds);
+    }
+}
+
+fn words(action: &Action) -> String {
+    let told = |event: &Event<'_>| {
+        let frame = Encoding::CentrifugeJson.encode(event);
+        let text = String::from_utf8_lossy(&frame).into_owned();
+        text[text.find('{').expect("JSON")..].to_owned()
+    };
+    match action {
+        Action::Answer {
+            result: Ok(Answer::Connected(connected)),
+            ..
+        } => {
+            let expires = connected
+                .expires
+                .map_or(String::new(), |expires| format!(" for {} s", expires.as_secs()));
+            let channels: Vec<_> = connected.subscriptions.keys().map(Channel::as_str).collect();
+            format!("welcome{expires} {channels:?}").replace(" []", "")
+        }
+        Action::Answer {
+            request,
+            result: Ok(Answer::Refreshed { expires, .. }),
+        } => format!("refreshed {request} for {:?}", expires.map(|expires| expires.as_secs())),
+        Action::Answer { request, result } => {
+            let (id, result) = (*request, result.as_ref());
+            told(&Event::Answer { id, result })
+        }
+        Action::Tell(Notice::Subscribed { channel, subscribed }) => told(&Event::Subscribed { channel, subscribed }),
+        Action::Tell(Notice::Unsubscribed { channel, why }) => told(&Event::Unsubscribed { channel, why }),
+        Action::Tell(Notice::Refreshed { expires }) => told(&Event::Refreshed { expires: *expires }),
+        Action::Subscribe { channel, request, .. } => format!("subscribe {channel} for {request}"),
+        Action::Join { channel, hearing } => {
+            let joins = if hearing.joins { " and who comes" } else { "" };
+            format!("join {channel}{joins}")
+        }
+        Action::Unsubscribe { channel } => format!("unsubscribe {channel}"),
+        Action::Publish { outgoing, answer } => format!("publish in {} for {answer:?}", outgoing.channel),
+        Action::Attend(change) => format!(
+            "{} {} {}",
+            change.client.user,
+            if change.comes { "enters" } else { "leaves" },
+            change.channel
+        ),
+        Action::Read { channel, what, request } => format!("read {what:?} of {channel} for {request}"),
+        Action::Known { user, .. } => format!("known as {user:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+const CONNECT: &str = r#"{"id":1,"connect":{}}"#;
+
+fn error(id: u32, code: u32, message: &str) -> Vec<String> {
+    vec![format!(
+        r#"{{"id":{id},"error":{{"code":{code},"message":"{message}"}}}}"#
+    )]
+}
+
+#[test]
+fn the_first_command_says_who_it_is() {
+    assert_eq!(Talk::new().says(CONNECT), [r#"known as """#, "welcome"]);
+    assert_eq!(
+        Talk::new().says(r#"{"id":1,"subscribe":{"channel":"a"}}"#),
+        ["Close(BadRequest)"]
+    );
+    assert_eq!(Talk::known().says(CONNECT), ["Close(BadRequest)"]);
+    assert_eq!(
+        Talk::new().says(r#"{"id":1,"connect":{"token":"t"}}"#),
+        ["Close(InvalidToken)"]
+    );
+}
+
+#[test]
+fn a_token_says_who_it_is() {
+    let mut talk = Talk::new();
+    let token = talk.token(60, json!({"sub": "anna"}));
+    let welcome = talk.asks(&json!({"id": 1, "connect": {"token": token}}));
+    assert_eq!(welcome[0], r#"known as "anna""#);
+    assert!(
+        welcome[1].starts_with("welcome for 59 s") || welcome[1].starts_with("welcome for 60 s"),
+        "{welcome:?}"
+    );
+
+    let mut talk = Talk::new();
+    let token = talk.token(-1, json!({"sub": "anna"}));
+    let late = talk.asks(&json!({"id": 1, "connect": {"token": token}}));
+    assert_eq!(late, error(1, 109, "token expired"));
+
+    let mut talk = Talk::new();
+    let token = talk.token(60, json!({"sub": "anna", "channel": "a"}));
+    let wrong = talk.asks(&json!({"id": 1, "connect": {"token": token}}));
+    assert_eq!(wrong, ["Close(InvalidToken)"], "it is for a subscription");
+}
+
+#[test]
+fn what_follows_a_refusal_is_not_looked_at() {
+    let mut config = config();
+    config.centrifuge.anonymous = false;
+    let mut talk = Talk::by(config);
+    let refused = talk.says("{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}");
+    assert_eq!(refused, error(1, 101, "unauthorized"));
+    assert_eq!(talk.says(CONNECT), ["Close(BadRequest)"]);
+}
+
+#[test]
+fn a_token_brings_its_channels_before_the_welcome() {
+    let mut talk = Talk::new();
+    let token = talk.token(60, json!({"sub": "anna", "channels": ["lobby", "members"]}));
+    let connect = json!({"id": 1, "connect": {"token": token}});
+    let mut asked = talk.says(format!(
+        "{connect}\n{{\"id\":2,\"presence\":{{\"channel\":\"lobby\"}}}}"
+    ));
+    asked.sort();
+    assert_eq!(asked, ["subscribe lobby for 1", "subscribe members for 1"]);
+    assert!(talk.hears("members", 1).is_empty(), "one is missing");
+    assert!(talk.hears("members", 1).is_empty(), "the same again");
+    let mut told = talk.hears("lobby", 1);
+    assert_eq!(told.remove(0), r#"known as "anna""#);
+    told[..2].sort();
+    let welcome = told.remove(2);
+    assert!(
+        welcome.starts_with("welcome for ") && welcome.ends_with(r#" s ["lobby", "members"]"#),
+        "{welcome}"
+    );
+    assert_eq!(
+        told,
+        [
+            "join lobby",
+            "join members",
+            "anna enters lobby",
+            "read Members of lobby for 2"
+        ]
+    );
+    // The client has not asked for them, and cannot again.
+    assert_eq!(
+        talk.says(r#"{"id":3,"subscribe":{"channel":"lobby"}}"#),
+        error(3, 105, "already subscribed")
+    );
+}
+
+#[test]
+fn a_token_for_channels_that_are_none_lets_nobody_in() {
+    let refused = |channels: Value| {
+        let mut talk = Talk::new();
+        let token = talk.token(60, json!({"sub": "anna", "channels": channels}));
+        talk.asks(&json!({"id": 1, "connect": {"token": token}}))
+    };
+    assert_eq!(refused(json!(["a", "nowhere"])), error(1, 102, "unknown channel"));
+    assert_eq!(refused(json!(["closed"])), error(1, 103, "permission denied"));
+    assert_eq!(refused(json!(["a", "b", "c"])), ["Close(ChannelLimit)"]);
+}
+
+#[test]
+fn who_cannot_be_let_in_is_told_so() {
+    let mut talk = Talk::new();
+    let token = talk.token(60, json!({"sub": "anna", "channels": ["a"]}));
+    talk.asks(&json!({"id": 1, "connect": {"token": token}}));
+    assert_eq!(
+        talk.fails(1),
+        [r#"{"id":1,"error":{"code":100,"message":"internal server error","temporary":true}}"#]
+    );
+    assert!(talk.hears("a", 1).is_empty());
+    assert_eq!(talk.says(CONNECT), ["Close(BadRequest)"]);
+}
+
+#[test]
+fn a_subscription_is_asked_for_once_and_answered_once() {
+    let mut talk = Talk::known();
+    let subscribe = r#"{"id":2,"subscribe":{"channel":"a"}}"#;
+    assert_eq!(talk.says(subscribe), ["subscribe a for 2"]);
+    let again = talk.says(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
+    assert_eq!(again, error(3, 105, "already subscribed"));
+    // Only who is in the channel may publish there.
+    let publish = r#"{"id":4,"publish":{"channel":"a","data":1}}"#;
+    assert_eq!(talk.says(publish), error(4, 103, "permission denied"));
+    assert!(talk.hears("a", 9).is_empty(), "another's answer");
+    assert_eq!(talk.hears("a", 2), ["join a", r#"{"id":2,"subscribe":{}}"#]);
+    assert!(talk.hears("a", 2).is_empty());
+    assert_eq!(talk.says(publish), ["publish in a for Some(4)"]);
+}
+
+#[test]
+fn who_leaves_while_waiting_is_not_taken_in() {
+    let mut talk = Talk::known();
+    talk.says(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+    let left = talk.says(r#"{"id":3,"unsubscribe":{"channel":"a"}}"#);
+    assert_eq!(
+        left,
+        [
+            r#"{"id":2,"subscribe":{}}"#,
+            "unsubscribe a",
+            r#"{"id":3,"unsubscribe":{}}"#
+        ],
+        "whoever asked gets an answer"
+    );
+    talk.says(r#"{"id":4,"subscribe":{"channel":"a"}}"#);
+    assert!(talk.hears("a", 2).is_empty());
+    assert_eq!(talk.hears("a", 4), ["join a", r#"{"id":4,"subscribe":{}}"#]);
+}
+
+#[test]
+fn a_failed_subscription_makes_room() {
+    let mut talk = Talk::known();
+    talk.says("{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}\n{\"id\":3,\"subscribe\":{\"channel\":\"b\"}}");
+    let third = r#"{"id":4,"subscribe":{"channel":"c"}}"#;
+    assert_eq!(talk.says(third), error(4, 106, "limit exceeded"));
+    assert_eq!(talk.fails(2).len(), 1);
+    assert_eq!(talk.says(third), ["subscribe c for 4"]);
+}
+
+#[test]
+fn nothing_of_the_past_is_promised() {
+    let mut talk = Talk::known();
+    talk.says(r#"{"id":2,"subscribe":{"channel":"a","recover":true,"offset":4,"epoch":"e"}}"#);
+    assert_eq!(
+        talk.hears("a", 2),
+        ["join a", r#"{"id":2,"subscribe":{"was_recovering":true}}"#]
+    );
+    let strict = talk.says(r#"{"id":3,"subscribe":{"channel":"b","recover":true,"offset":4,"epoch":"e","flag":2}}"#);
+    assert_eq!(strict, error(3, 112, "unrecoverable position"));
+}
+
+#[test]
+fn a_closed_channel_is_closed_to_tokens_too() {
+    let mut talk = Talk::known();
+    let token = talk.token(60, json!({"channel": "closed"}));
+    for command in [
+        json!({"subscribe": {"channel": "closed"}}),
+        json!({"subscribe": {"channel": "closed", "token": token}}),
+        json!({"publish": {"channel": "closed", "data": 1}}),
+        json!({"presence": {"channel": "closed"}}),
+        json!({"presence_stats": {"channel": "closed"}}),
+        json!({"history": {"channel": "closed"}}),
+    ] {
+        let mut command = command;
+        command["id"] = json!(2);
+        assert_eq!(talk.asks(&command), error(2, 103, "permission denied"), "{command}");
+    }
+    let order = Order::Subscribe {
+        channel: Channel::parse("closed").expect("valid"),
+        grant: Default::default(),
+        expires: None,
+    };
+    assert!(talk.obeys(order).is_empty());
+}
+
+#[test]
+fn a_subscription_token_opens_its_channel() {
+    let mut talk = Talk::known();
+    let subscribe = |talk: &mut Talk, seconds, claims| {
+        let token = talk.token(seconds, claims);
+        talk.asks(&json!({"id": 2, "subscribe": {"channel": "members", "token": token}}))
+    };
+    assert_eq!(
+        talk.says(r#"{"id":2,"subscribe":{"channel":"members"}}"#),
+        error(2, 103, "permission denied")
+    );
+    let forged = talk.says(r#"{"id":2,"subscribe":{"channel":"members","token":"t"}}"#);
+    assert_eq!(forged, error(2, 103, "permission denied"));
+    assert_eq!(
+        subscribe(&mut talk, -1, json!({"channel": "members"})),
+        error(2, 109, "token expired")
+    );
+    assert_eq!(
+        subscribe(&mut talk, 60, json!({"channel": "members"})),
+        ["subscribe members for 2"]
+    );
+    assert!(talk.hears("members", 2)[1].contains(r#""expires":true,"ttl":"#));
+    let publish = talk.says(r#"{"id":3,"publish":{"channel":"members","data":1}}"#);
+    assert_eq!(
+        publish,
+        ["publish in members for Some(3)"],
+        "a token lets it publish too"
+    );
+    for claims in [json!({"channel": "a"}), json!({"channel": "members", "sub": "bert"})] {
+        assert_eq!(subscribe(&mut Talk::known(), 60, claims), ["Close(InvalidToken)"]);
+    }
+}
+
+#[test]
+fn presence_is_for_those_who_are_there() {
+    let mut talk = Talk::known();
+    let presence = r#"{"id":3,"presence":{"channel":"lobby"}}"#;
+    assert_eq!(talk.says(presence), error(3, 103, "permission denied"));
+    assert_eq!(
+        talk.says(r#"{"id":3,"presence":{"channel":"a"}}"#),
+        error(3, 108, "not available")
+    );
+    talk.says(r#"{"id":2,"subscribe":{"channel":"lobby","join_leave":true}}"#);
+    assert_eq!(
+        talk.hears("lobby", 2),
+        [
+            "join lobby and who comes",
+            r#"{"id":2,"subscribe":{}}"#,
+            " enters lobby"
+        ]
+    );
+    assert_eq!(talk.says(presence), ["read Members of lobby for 3"]);
+    let stats = talk.says(r#"{"id":4,"presence_stats":{"channel":"lobby"}}"#);
+    assert_eq!(stats, ["read Count of lobby for 4"]);
+    let left = talk.says(r#"{"id":5,"unsubscribe":{"channel":"lobby"}}"#);
+    assert_eq!(
+        left,
+        ["unsubscribe lobby", " leaves lobby", r#"{"id":5,"unsubscribe":{}}"#]
+    );
+}
+
+#[test]
+fn who_is_gone_has_left_its_channels() {
+    let mut talk = Talk::known();
+    talk.says(r#"{"id":2,"subscribe":{"channel":"lobby"}}"#);
+    talk.hears("lobby", 2);
+    talk.says(r#"{"id":3,"subscribe":{"channel":"a"}}"#);
+    let mut actions = Vec::new();
+    talk.session.leave(&mut actions);
+    talk.session.leave(&mut actions);
+    assert_eq!(actions.iter().map(words).collect::<Vec<_>>(), [" leaves lobby"]);
+}
+
+#[test]
+fn a_rule_limits_publications() {
+    let mut talk = Talk::known();
+    talk.says(r#"{"id":2,"subscribe":{"channel":"small"}}"#);
+    talk.hears("small", 2);
+    let publish = |data: &str| format!(r#"{{"id":3,"publish":{{"channel":"small","data":{data}}}}}"#);
+    assert_eq!(talk.says(publish("12345")), error(3, 106, "limit exceeded"));
+    for _ in 0..2 {
+        assert_eq!(talk.says(publish("1234")), ["publish in small for Some(3)"]);
+    }
+    let many = [r#"{"id":3,"error":{"code":111,"message":"too many requests","temporary":true}}"#];
+    assert_eq!(talk.says(publish("1234")), many);
+    talk.wait(1);
+    assert_eq!(talk.says(publish("1234")), ["publish in small for Some(3)"]);
+}
+
+#[test]
+fn commands_have_rates_by_kind_and_a_bound() {
+    let mut config = config();
+    config.rates.read = 1;
+    config.rates.burst = Duration::from_secs(2);
+    config.centrifuge.pending_commands = 1;
+    let mut talk = Talk::by(config);
+    talk.says(CONNECT);
+    let history = r#"{"id":2,"history":{"channel":"a"}}"#;
+    for expected in [108, 108, 111] {
+        assert!(talk.says(history)[0].contains(&format!(r#""code":{expected}"#)));
+    }
+    assert_eq!(
+        talk.says(r#"{"id":3,"subscribe":{"channel":"a"}}"#),
+        ["subscribe a for 3"],
+        "another kind"
+    );
+    let many = [r#"{"id":4,"error":{"code":111,"message":"too many requests","temporary":true}}"#];
+    assert_eq!(
+        talk.says(r#"{"id":4,"subscribe":{"channel":"b"}}"#),
+        many,
+        "one waits already"
+    );
+    talk.hears("a", 3);
+    assert_eq!(
+        talk.says(r#"{"id":4,"subscribe":{"channel":"b"}}"#),
+        ["subscribe b for 4"]
+    );
+    talk.fails(4);
+    assert_eq!(
+        talk.says(r#"{"id":4,"subscribe":{"channel":"b"}}"#),
+        ["subscribe b for 4"]
+    );
+}
+
+#[test]
+fn a_connection_lasts_as_long_as_its_token_and_is_renewed_by_another() {
+    let mut talk = Talk::new();
+    let token = talk.token(60, json!({"sub": "anna"}));
+    talk.asks(&json!({"id": 1, "connect": {"token": token}}));
+    let grace = talk.config.centrifuge.refresh_grace.as_secs();
+    talk.wait(59 + grace);
+    assert!(talk.expires().is_empty());
+
+    let fresh = talk.token(600, json!({"sub": "anna"}));
+    let refreshed = talk.asks(&json!({"id": 2, "refresh": {"token": fresh}}));
+    assert!(refreshed[0].starts_with("refreshed 2 for Some("), "{refreshed:?}");
+    talk.wait(2);
+    assert!(talk.expires().is_empty());
+    talk.wait(600 + grace);
+    assert_eq!(talk.expires(), ["Close(Expired)"]);
+}
+
+#[test]
+fn a_connection_is_renewed_only_by_a_token_like_its_own() {
+    let refreshed_with = |seconds, claims: Value| {
+        let mut talk = Talk::new();
+        let token = talk.token(60, json!({"sub": "anna", "channels": ["a"]}));
+        talk.asks(&json!({"id": 1, "connect": {"token": token}}));
+        talk.hears("a", 1);
+        let token = talk.token(seconds, claims);
+        let mut told = talk.asks(&json!({"id": 2, "refresh": {"token": token}}));
+        told[0].truncate("refreshed 2".len().max("Close(InsufficientState)".len()));
+        told
+    };
+    assert!(refreshed_with(60, json!({"sub": "anna", "channels": ["a"]}))[0].starts_with("refreshed 2"));
+    assert_eq!(
+        refreshed_with(60, json!({"sub": "bert", "channels": ["a"]})),
+        ["Close(InvalidToken)"]
+    );
+    assert_eq!(
+        refreshed_with(-1, json!({"sub": "anna", "channels": ["a"]})),
+        ["Close(Expired)"]
+    );
+    assert_eq!(
+        refreshed_with(60, json!({"sub": "anna", "channels": ["b"]})),
+        ["Close(InsufficientState)"]
+    );
+    assert_eq!(refreshed_with(60, json!({"sub": "anna"})), ["Close(InsufficientState)"]);
+    assert_eq!(Talk::known().says(r#"{"id":2,"refresh":{}}"#), ["Close(BadRequest)"]);
+}
+
+#[test]
+fn a_subscription_lasts_as_long_as_its_token_and_is_renewed_by_another() {
+    let mut talk = Talk::known();
+    let token = talk.token(60, json!({"channel": "members"}));
+    talk.asks(&json!({"id": 2, "subscribe": {"channel": "members", "token": token}}));
+    talk.hears("members", 2);
+    let fresh = talk.token(600, json!({"channel": "members"}));
+    let renewed = talk.asks(&json!({"id": 3, "sub_refresh": {"channel": "members", "token": fresh}}));
+    assert!(
+        renewed[0].starts_with(r#"{"id":3,"sub_refresh":{"expires":true,"ttl":"#),
+        "{renewed:?}"
+    );
+    talk.wait(100);
+    assert!(talk.expires().is_empty());
+    talk.wait(600);
+    assert_eq!(
+        talk.expires(),
+        [
+            "unsubscribe members",
+            r#"{"push":{"channel":"members","unsubscribe":{"code":2501,"reason":"subscription expired"}}}"#
+        ]
+    );
+    let gone = talk.asks(&json!({"id": 4, "sub_refresh": {"channel": "members", "token": "t"}}));
+    assert_eq!(gone, error(4, 103, "permission denied"));
+}
+
+#[test]
+fn an_old_token_ends_the_subscription_so_that_the_client_asks_for_a_new_one() {
+    let mut talk = Talk::known();
+    let token = talk.token(60, json!({"channel": "members"}));
+    talk.asks(&json!({"id": 2, "subscribe": {"channel": "members", "token": token}}));
+    talk.hears("members", 2);
+    assert_eq!(
+        talk.says(r#"{"id":3,"sub_refresh":{"channel":"members"}}"#),
+        error(3, 107, "bad request")
+    );
+    let old = talk.token(-1, json!({"channel": "members"}));
+    let told = talk.asks(&json!({"id": 3, "sub_refresh": {"channel": "members", "token": old}}));
+    assert!(told[1].contains(r#""code":2501"#), "{told:?}");
+    assert_eq!(told[2..], error(3, 109, "token expired"));
+}
+
+#[test]
+fn the_application_subscribes_and_unsubscribes() {
+    let mut talk = Talk::known();
+    let channel = Channel::parse("lobby").expect("valid");
+    let order = Order::Subscribe {
+        channel: channel.clone(),
+        grant: Default::default(),
+        expires: None,
+    };
+    assert_eq!(talk.obeys(order.clone()), ["subscribe lobby for 0"]);
+    assert!(talk.obeys(order).is_empty(), "again");
+    assert_eq!(
+        talk.hears("lobby", 0),
+        [
+            "join lobby",
+            r#"{"push":{"channel":"lobby","subscribe":{}}}"#,
+            " enters lobby"
+        ]
+    );
+    let unsubscribe = |channel| Order::Unsubscribe {
+        channel,
+        why: Unsubscribed::ByServer,
+    };
+    assert_eq!(
+        talk.obeys(unsubscribe(Some(channel.clone()))),
+        [
+            "unsubscribe lobby",
+            " leaves lobby",
+            r#"{"push":{"channel":"lobby","unsubscribe":{"code":2000,"reason":"server unsubscribe"}}}"#
+        ]
+    );
+    assert!(talk.obeys(unsubscribe(Some(channel))).is_empty());
+    talk.says(r#"{"id":2,"subscribe":{"channel":"a"}}"#);
+    talk.hears("a", 2);
+    assert_eq!(talk.obeys(unsubscribe(None))[0], "unsubscribe a");
+}
+
+#[test]
+fn the_application_decides_how_long_a_connection_lasts() {
+    let mut talk = Talk::known();
+    let refresh = |is_over, expires| Order::Refresh {
+        is_over,
+        expires,
+        info: Some(Bytes::from_static(b"{}")),
+    };
+    let told = talk.obeys(refresh(false, Some(talk.at.wall + Duration::from_secs(5))));
+    assert_eq!(told, [r#"{"push":{"refresh":{"expires":true,"ttl":5}}}"#]);
+    talk.wait(4 + talk.config.centrifuge.refresh_grace.as_secs());
+    assert!(talk.expires().is_empty());
+    talk.wait(1);
+    assert_eq!(talk.expires(), ["Close(Expired)"]);
+    assert_eq!(talk.obeys(refresh(true, None)), ["Close(Expired)"]);
+    assert_eq!(talk.obeys(Order::Close(Close::ByServer)), ["Close(ByServer)"]);
+}
+
+#[test]
+fn what_the_application_gave_for_a_time_ends_the_connection() {
+    let mut talk = Talk::known();
+    let order = Order::Subscribe {
+        channel: Channel::parse("a").expect("valid"),
+        grant: Default::default(),
+        expires: Some(talk.at.wall + Duration::from_secs(5)),
+    };
+    talk.obeys(order);
+    talk.hears("a", 0);
+    talk.wait(5 + talk.config.centrifuge.refresh_grace.as_secs());
+    assert_eq!(talk.expires(), ["Close(SubscriptionExpired)"]);
+}
