@@ -6,7 +6,7 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 1 | version, 1 |
-//! | 1 | kind: 1 publication, 2 loop-back, 3 join, 4 leave |
+//! | 1 | kind: 1 publication, 2 loop-back, 3 join, 4 leave, 5 told |
 //! | 1 | flags: bit 0, a position follows; bit 1, attributes follow; all others 0 |
 //! | 16 | only with a position: epoch (8), offset (8) |
 //! | 16 | id of the publication |
@@ -59,6 +59,8 @@ pub enum Kind {
     Join = 3,
     /// Somebody is no longer a subscriber of the channel.
     Leave = 4,
+    /// For nodes, not for subscribers.
+    Told = 5,
 }
 
 impl Kind {
@@ -68,7 +70,7 @@ impl Kind {
             Self::Publication => Some(PublicationKind::Publication),
             Self::Join => Some(PublicationKind::Join),
             Self::Leave => Some(PublicationKind::Leave),
-            Self::LoopBack => None,
+            Self::LoopBack | Self::Told => None,
         }
     }
 }
@@ -151,6 +153,7 @@ impl<'a> Envelope<'a> {
             2 => Kind::LoopBack,
             3 => Kind::Join,
             4 => Kind::Leave,
+            5 => Kind::Told,
             unknown => return Err(EnvelopeError::Kind(unknown)),
         };
         if flags & !(HAS_POSITION | HAS_ATTRIBUTES) != 0 {
@@ -301,6 +304,7 @@ mod tests {
             (2, Kind::LoopBack),
             (3, Kind::Join),
             (4, Kind::Leave),
+            (5, Kind::Told),
         ] {
             let mut recorded = RECORDED;
             recorded[1] = byte;

@@ -6,7 +6,7 @@
 //! Promised: publications of one [`Bus::publish`] caller arrive everywhere in the order of its calls; a subscriber of a channel hears
 //! everything that the bus accepts there between [`BusEvent::Subscribed`] and [`Bus::unsubscribe`], except while the link is lost; the
 //! loss of the link is told before anything that comes after it. The publisher's own process hears its publications by the same road as
-//! every other. Not promised: anything published while the link is lost.
+//! every other. The same holds for what one [`Bus::tell`] caller tells a node. Not promised: anything published or told while the link is lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::{Attributes, Channel, ClientInfo, PublicationKind};
+use uuid::Uuid;
 
 pub mod envelope;
 mod memory;
@@ -41,6 +42,13 @@ pub trait Bus: Send + Sync {
     /// [`Events`] must not wait for it.
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<(), PublishError>>;
 
+    /// Who this process is on the bus; no other has the same id, nor has it after it was started again.
+    fn node(&self) -> Uuid;
+
+    /// Tells nodes something that is not for a channel; they hear [`BusEvent::Told`]. A node that tells itself, or everyone, hears it by the
+    /// same road as the others. Taken says nothing about whether anybody heard it. Waits and fails as [`publish`](Self::publish) does.
+    async fn tell(&self, to: Addressee, message: Bytes) -> Result<(), PublishError>;
+
     /// How the bus is, now.
     fn health(&self) -> Health;
 
@@ -49,6 +57,15 @@ pub trait Bus: Send + Sync {
 
     /// Ends every task and connection of the bus. Nothing is heard afterwards.
     async fn close(&self);
+}
+
+/// Whom to tell something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressee {
+    /// Every node, the one that tells among them.
+    Everyone,
+    /// This node.
+    Node(Uuid),
 }
 
 /// Tells one wish for a channel from an earlier wish for the same channel.
@@ -129,6 +146,13 @@ pub enum BusEvent {
         /// Which wish for it this confirms.
         generation: Generation,
     },
+    /// A node told this one something, or everyone.
+    Told {
+        /// Which node says so; whoever may publish on Redis can say so too.
+        from: Uuid,
+        /// What, in words that the bus does not know.
+        message: Bytes,
+    },
     /// The link to the other processes is gone; what is published until the next [`BusEvent::Subscribed`] of a channel is not heard.
     LinkLost,
 }
@@ -174,7 +198,7 @@ pub struct Health {
 pub struct Stats {
     /// Publications heard.
     pub received: Counter,
-    /// Publications heard that were not in a form that can be passed on: a bad envelope, or bare text that is not UTF-8.
+    /// Publications and messages heard that were not in a form that can be passed on: a bad envelope, or bare text that is not UTF-8.
     pub malformed: Counter,
     /// Times the link was established again after a loss.
     pub reconnects: Counter,

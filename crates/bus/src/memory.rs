@@ -9,17 +9,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use protocol::Channel;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::queue::{Events, Queue, QueueLimits, queue};
-use crate::{Bus, BusEvent, Generation, Health, Incoming, Outgoing, PublishError, Stats, vital};
+use crate::{Addressee, Bus, BusEvent, Generation, Health, Incoming, Outgoing, PublishError, Stats, vital};
 
 /// Joins the subscribers and publishers of this process only.
 #[derive(Debug)]
 pub struct MemoryBus {
     hub: Arc<Hub>,
+    node: Uuid,
     started: SystemTime,
     /// The task `confirm`, which tells the listener about new subscriptions.
     tasks: Mutex<JoinSet<()>>,
@@ -64,6 +67,7 @@ impl MemoryBus {
         (
             Arc::new(Self {
                 hub,
+                node: Uuid::new_v4(),
                 started: SystemTime::now(),
                 tasks: Mutex::new(tasks),
             }),
@@ -116,6 +120,23 @@ impl Bus for MemoryBus {
         };
         self.hub.queue.push(&mut heard).await;
         vec![Ok(()); answers]
+    }
+
+    fn node(&self) -> Uuid {
+        self.node
+    }
+
+    async fn tell(&self, to: Addressee, message: Bytes) -> Result<(), PublishError> {
+        let _order = self.hub.order.lock().await;
+        if self.hub.wishes().closed {
+            return Err(PublishError::Unavailable);
+        }
+        if to == Addressee::Everyone || to == Addressee::Node(self.node) {
+            let from = self.node;
+            let mut heard = VecDeque::from([BusEvent::Told { from, message }]);
+            self.hub.queue.push(&mut heard).await;
+        }
+        Ok(())
     }
 
     fn health(&self) -> Health {

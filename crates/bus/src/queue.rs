@@ -183,6 +183,7 @@ fn payload_len(event: &BusEvent) -> usize {
                 .map_or(0, |attributes| attributes.size());
             publication.data.len() + attributes
         }
+        BusEvent::Told { message, .. } => message.len(),
         BusEvent::Subscribed { .. } | BusEvent::LinkLost => 0,
     }
 }

@@ -8,13 +8,15 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use deadpool_redis::Pool;
 use protocol::Channel;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::queue::{Events, Queue, queue};
-use crate::{Bus, Generation, Health, Outgoing, PublishError, Stats, vital};
+use crate::{Addressee, Bus, Generation, Health, Outgoing, PublishError, Stats, vital};
 
 mod backoff;
 mod canary;
@@ -127,6 +129,14 @@ impl Bus for RedisBus {
 
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<(), PublishError>> {
         self.publisher.publish(batch).await
+    }
+
+    fn node(&self) -> Uuid {
+        self.publisher.node
+    }
+
+    async fn tell(&self, to: Addressee, message: Bytes) -> Result<(), PublishError> {
+        self.publisher.tell(to, &message).await
     }
 
     fn health(&self) -> Health {

@@ -60,6 +60,7 @@ pub(crate) async fn deliver(
                         tell_subscribed(&lanes, asker, interest);
                     }
                 }
+                BusEvent::Told { .. } => {}
                 BusEvent::LinkLost => interests.lose(),
             }
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use protocol::PublicationKind;
+use uuid::Uuid;
 
 use super::keys::Named;
 use super::link::Link;
@@ -27,6 +28,14 @@ pub(crate) enum Heard<'a> {
     Pong,
     /// A command was refused.
     Refusal(String),
+}
+
+/// What is said to this node.
+pub(crate) enum Word {
+    /// It said so itself, and wants to know whether it hears.
+    LoopBack(u64),
+    /// A node tells it something.
+    Told { from: Uuid, message: Bytes },
 }
 
 pub(crate) fn read_reply<'a>(reply: &Reply<&'a [u8]>) -> Result<Heard<'a>, Trouble> {
@@ -107,12 +116,24 @@ impl Link {
         incoming
     }
 
-    /// The number of a loop-back that this node sent itself.
-    pub(crate) fn loop_back_number(&self, payload: Option<&[u8]>) -> Option<u64> {
-        let envelope = Envelope::decode(payload?).ok()?;
-        let is_ours = envelope.kind == Kind::LoopBack && envelope.origin == self.node;
-        let number = envelope.payload.try_into().ok().filter(|_| is_ours)?;
-        Some(u64::from_be_bytes(number))
+    /// What a message to this node, or to every node, says; nothing if nobody could read it.
+    pub(crate) fn word(&self, payload: Option<&[u8]>) -> Option<Word> {
+        let envelope = payload.and_then(|payload| Envelope::decode(payload).ok());
+        let word = envelope.and_then(|envelope| match envelope.kind {
+            Kind::LoopBack if envelope.origin == self.node => {
+                let number = envelope.payload.try_into().ok()?;
+                Some(Word::LoopBack(u64::from_be_bytes(number)))
+            }
+            Kind::Told => Some(Word::Told {
+                from: envelope.origin,
+                message: Bytes::copy_from_slice(envelope.payload),
+            }),
+            _ => None,
+        });
+        if word.is_none() {
+            self.status.stats.malformed.add(1);
+        }
+        word
     }
 
     pub(crate) fn heard(&self, took: Duration, channels: usize) {

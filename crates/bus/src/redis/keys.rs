@@ -53,6 +53,11 @@ impl Keys {
         format!("{}node:{{{node}}}", self.prefix)
     }
 
+    /// Where every node is spoken to.
+    pub(crate) fn nodes(&self) -> String {
+        format!("{}nodes", self.prefix)
+    }
+
     /// What `name` stands for, if it is the name of a channel.
     pub(crate) fn read<'a>(&self, name: &'a [u8]) -> Option<Named<'a>> {
         let name = std::str::from_utf8(name).ok()?;
@@ -100,6 +105,7 @@ mod tests {
             "other:channel:{a}",
             "fanfare:channel:a",
             &keys.node(Uuid::nil()),
+            &keys.nodes(),
         ] {
             assert_eq!(keys.read(name.as_bytes()), None, "{name}");
         }

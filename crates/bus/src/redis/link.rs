@@ -83,7 +83,7 @@ impl Link {
         trouble
     }
 
-    /// Connects, logs in, and subscribes to the node's own channel.
+    /// Connects, logs in, and subscribes to what is for this node, so that it hears that before anything else.
     async fn establish(&self) -> Result<Session<'_>, Trouble> {
         let (mut reader, mut writer) = split(self.connector.open().await?);
         let mut replies = Reader::new(self.max_publication);
@@ -110,8 +110,9 @@ impl Link {
         let name = format!("fanfare-link-{}", self.node);
         command(&mut out, "CLIENT", ["SETNAME", &name].into_iter());
         command(&mut out, "PING", [].into_iter());
-        let own = self.keys.node(self.node);
-        command(&mut out, "SUBSCRIBE", [own.as_str()].into_iter());
+        for own in self.own_names() {
+            command(&mut out, "SUBSCRIBE", [own.as_str()].into_iter());
+        }
         // A Redis that takes no more clients says so and hangs up, perhaps before anything is written; its words can still be read.
         let _ = writer.write_all(&out).await;
         let _ = writer.flush().await;
@@ -125,7 +126,16 @@ impl Link {
         accepted(
             "the subscription of the node's own channel",
             next(reader, replies).await?,
+        )?;
+        accepted(
+            "the subscription of the channel of all nodes",
+            next(reader, replies).await?,
         )
+    }
+
+    /// Where this node is spoken to: alone, and with all others.
+    pub(crate) fn own_names(&self) -> [String; 2] {
+        [self.keys.node(self.node), self.keys.nodes()]
     }
 }
 

@@ -22,7 +22,7 @@ use super::keys::Keys;
 use super::status::Status;
 use super::trouble::{CLIENT, Trouble, error_words, is_command_forbidden, told};
 use crate::envelope::{Envelope, Kind};
-use crate::{Outgoing, PublishError};
+use crate::{Addressee, Outgoing, PublishError};
 
 /// The publishing side of a bus.
 pub(crate) struct Publisher {
@@ -175,6 +175,17 @@ impl Publisher {
             return Err(PublishError::Refused { reason });
         };
         Ok(Message { name, payload })
+    }
+
+    /// Tells nodes `message`.
+    pub(crate) async fn tell(&self, to: Addressee, message: &[u8]) -> Result<(), PublishError> {
+        let name = match to {
+            Addressee::Everyone => self.keys.nodes(),
+            Addressee::Node(node) => self.keys.node(node),
+        };
+        let payload = self.seal(Kind::Told, SystemTime::now(), None, message);
+        let answers = self.send([&Message { name, payload }].into_iter()).await;
+        answers.into_iter().next().unwrap_or(Err(PublishError::Unknown))
     }
 
     /// Publishes the loop-back `number`; whether Redis took it.

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::canary::{Act, Canary};
 use super::connect::Stream;
-use super::hearing::{Heard, read_reply};
+use super::hearing::{Heard, Word, read_reply};
 use super::link::Link;
 use super::resp::Reader;
 use super::trouble::Trouble;
@@ -47,7 +47,7 @@ pub(crate) struct Session<'a> {
     say_at: Option<Instant>,
     said_at: Instant,
     retry_at: Instant,
-    own_name: String,
+    own_names: [String; 2],
 }
 
 /// What can wake a session.
@@ -81,7 +81,7 @@ impl<'a> Session<'a> {
             say_at: Some(now),
             said_at: now,
             retry_at: now + RETRY_DENIED,
-            own_name: link.keys.node(link.node),
+            own_names: link.own_names(),
         }
     }
 
@@ -204,11 +204,15 @@ impl<'a> Session<'a> {
         let mut wishes = link.wanted.wishes();
         while let Some(reply) = self.replies.next_reply()? {
             match read_reply(&reply)? {
-                Heard::Message { name, payload } if name == self.own_name.as_bytes() => {
-                    if let Some(number) = link.loop_back_number(payload)
-                        && let Some(took) = self.canary.echo(number, now)
-                    {
-                        link.heard(took, wishes.len());
+                Heard::Message { name, payload } if self.own_names.iter().any(|own| own.as_bytes() == name) => {
+                    match link.word(payload) {
+                        Some(Word::LoopBack(number)) => {
+                            if let Some(took) = self.canary.echo(number, now) {
+                                link.heard(took, wishes.len());
+                            }
+                        }
+                        Some(Word::Told { from, message }) => self.events.push_back(BusEvent::Told { from, message }),
+                        None => {}
                     }
                 }
                 Heard::Message { name, payload } => {

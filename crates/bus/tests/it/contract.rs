@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bus::{BusEvent, Outgoing, PublishError, QueueLimits, RedisConfig};
+use bus::{Addressee, BusEvent, Outgoing, PublishError, QueueLimits, RedisConfig};
 use protocol::{ClientInfo, PublicationKind};
 
 use crate::support::{Node, Redis, channel, outgoing};
@@ -48,6 +48,7 @@ on_both! {
     order_is_kept super::QueueLimits::default();
     bytes_are_kept super::QueueLimits::default();
     kinds_are_kept super::QueueLimits::default();
+    a_node_hears_what_it_is_told super::QueueLimits::default();
     only_what_is_wanted_is_heard super::QueueLimits::default();
     generations_tell_wishes_apart super::QueueLimits::default();
     flapping_ends_as_it_ended super::QueueLimits::default();
@@ -112,6 +113,28 @@ async fn kinds_are_kept(node: &mut Node) {
         let attributes = heard.attributes.as_ref();
         assert_eq!(attributes.and_then(|it| it.publisher.as_ref()), publisher);
     }
+}
+
+async fn a_node_hears_what_it_is_told(node: &mut Node) {
+    node.subscribed("a").await;
+    let own = node.bus.node();
+    for (to, message) in [
+        (Addressee::Node(own), "1"),
+        (Addressee::Node(uuid::Uuid::nil()), "for somebody else"),
+        (Addressee::Everyone, "\0\r\n"),
+        (Addressee::Node(own), ""),
+    ] {
+        assert_eq!(node.bus.tell(to, message.into()).await, Ok(()));
+    }
+    node.publish("a", "2").await;
+    for message in ["1", "\0\r\n", ""] {
+        let (from, message) = (own, message.into());
+        assert_eq!(node.next().await, BusEvent::Told { from, message });
+    }
+    assert_eq!(node.heard().await.data, "2");
+    node.bus.close().await;
+    let told = node.bus.tell(Addressee::Everyone, "3".into()).await;
+    assert_eq!(told, Err(PublishError::Unavailable));
 }
 
 async fn only_what_is_wanted_is_heard(node: &mut Node) {
@@ -247,6 +270,36 @@ async fn nodes_hear_each_other_and_only_what_they_want() {
         assert_eq!(here.heard().await.data, i.to_string());
         assert_eq!(there.heard().await.data, i.to_string());
     }
+}
+
+#[tokio::test]
+async fn nodes_tell_each_other() {
+    let redis = Redis::start().await;
+    let mut here = Node::up(RedisConfig::new(redis.url())).await;
+    let mut there = Node::up(RedisConfig::new(redis.url())).await;
+    let (from, to) = (here.bus.node(), there.bus.node());
+    assert_ne!(from, to);
+    for i in 0..100 {
+        let addressee = if i % 2 == 0 {
+            Addressee::Everyone
+        } else {
+            Addressee::Node(to)
+        };
+        assert_eq!(here.bus.tell(addressee, i.to_string().into()).await, Ok(()));
+    }
+    for i in 0..100 {
+        let message = i.to_string().into();
+        assert_eq!(there.next().await, BusEvent::Told { from, message });
+    }
+    for i in (0..100).step_by(2) {
+        let message = i.to_string().into();
+        assert_eq!(here.next().await, BusEvent::Told { from, message });
+    }
+    redis.publish(&format!("fanfare:node:{{{to}}}"), b"what is this").await;
+    assert_eq!(there.bus.tell(Addressee::Node(to), "end".into()).await, Ok(()));
+    let (from, message) = (to, "end".into());
+    assert_eq!(there.next().await, BusEvent::Told { from, message });
+    assert_eq!(there.bus.stats().malformed.get(), 1);
 }
 
 #[tokio::test]

@@ -256,6 +256,7 @@ async fn moved_while_the_old_one_lives_on(cut_off: &str) {
         match node.next().await {
             BusEvent::Publication(heard) => break heard,
             BusEvent::LinkLost | BusEvent::Subscribed { .. } => {}
+            other => panic!("{other:?}"),
         }
     };
     assert_eq!(heard.data, "1");

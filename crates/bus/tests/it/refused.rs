@@ -49,8 +49,7 @@ async fn a_missing_password_is_named() {
 #[tokio::test]
 async fn what_the_acl_denies_is_named_and_the_rest_works() {
     let redis = Redis::start().await;
-    let rules =
-        "on >pw resetchannels &fanfare:node:* &fanfare:channel:{a} -@all +subscribe +unsubscribe +publish +ping";
+    let rules = "on >pw resetchannels &fanfare:node:* &fanfare:nodes &fanfare:channel:{a} -@all +subscribe +unsubscribe +publish +ping";
     let words: Vec<_> = ["ACL", "SETUSER", "ann"].into_iter().chain(rules.split(' ')).collect();
     let _: String = redis.ask(&words).await;
     let mut node = Node::up(RedisConfig::new(format!("redis://ann:pw@127.0.0.1:{}", redis.port))).await;
