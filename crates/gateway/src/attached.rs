@@ -130,6 +130,10 @@ impl Shared {
                 Item::Subscribed(subscribed) => connections.subscribed(subscribed.0, subscribed.1),
                 Item::Answer(answer) => connections.answer(answer.0, answer.1),
                 Item::Order(order) => connections.obey(order.0, order.1),
+                Item::Count(count) => {
+                    // Whoever asked may have given up.
+                    let _ = count.1.send(connections.hub.count(count.0.as_deref()));
+                }
                 Item::Drain(pace) => connections.drain(pace),
                 Item::Pause(pause) => std::thread::sleep(pause),
                 Item::Stop => {

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use globset::GlobMatcher;
 use protocol::{Channel, Encoding, Filter, Publication, PublicationKind};
 use slab::Slab;
 
 use crate::client::Hearing;
+use crate::cluster::Counts;
 use crate::interest::Interest;
 
 mod window;
@@ -226,6 +228,15 @@ impl Hub {
         }
         self.ready = ready;
         delivered
+    }
+
+    /// How many subscribers each channel has here whose name matches.
+    pub(crate) fn count(&self, matcher: Option<&GlobMatcher>) -> Counts {
+        let audiences = self.audiences.iter().map(|(_, audience)| audience);
+        audiences
+            .filter(|audience| matcher.is_none_or(|matcher| matcher.is_match(audience.channel.as_str())))
+            .map(|audience| (audience.channel.clone(), audience.subscribers.len()))
+            .collect()
     }
 
     /// How many channels have subscribers here, and how many subscriptions that makes.

@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 
 use bus::Counter;
 use bytes::Bytes;
+use globset::GlobMatcher;
 use parking_lot::Mutex;
 use protocol::event::Answer;
 use protocol::{CommandError, Publication};
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::admission::Admitted;
 use crate::ask::Asker;
 use crate::client::{Client, Order};
+use crate::cluster::Counts;
 use crate::connections::ConnectionId;
 use crate::drain::Pace;
 use crate::interest::Interest;
@@ -32,6 +35,8 @@ pub(crate) enum Item {
     Answer(Box<(Asker, Result<Answer, CommandError>)>),
     /// Something that the application wants of a connection.
     Order(Box<(ConnectionId, Order)>),
+    /// Say how many subscribers the channels that match have.
+    Count(Box<(Option<Arc<GlobMatcher>>, UnboundedSender<Counts>)>),
     /// Close every connection at this pace.
     Drain(Pace),
     /// Stand still for that long; how tests make a lane fall behind.

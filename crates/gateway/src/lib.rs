@@ -43,6 +43,7 @@ mod allowance;
 mod ask;
 mod attached;
 mod client;
+mod cluster;
 mod connections;
 mod demo;
 mod directory;

@@ -10,6 +10,7 @@ use crate::admission::Admission;
 use crate::allowance::Rate;
 use crate::channel_rules::ChannelRules;
 use crate::client::{MessageLimit, Terms};
+use crate::cluster::Cluster;
 use crate::config::{Centrifuge, Config, Excess};
 use crate::connections::LaneSettings;
 use crate::directory::Directory;
@@ -33,8 +34,7 @@ pub(crate) struct Node {
     /// What holds for clients that talk in commands.
     pub(crate) terms: Arc<Terms>,
     pub(crate) message_limit: Option<MessageLimit>,
-    /// Who is connected here.
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) cluster: Arc<Cluster>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) interests: Arc<Interests>,
     pub(crate) admission: Arc<Admission>,
@@ -104,11 +104,10 @@ impl Node {
             tokens: Arc::clone(&tokens),
         };
         Self {
-            name,
             rules,
             tokens,
             terms: Arc::new(terms),
-            directory,
+            cluster: Arc::new(Cluster::new(Arc::clone(&bus), directory, lanes.clone(), name.clone())),
             echoes,
             message_limit: Some(message_limit).filter(|limit| limit.rate.per_second > 0),
             config,
@@ -120,6 +119,7 @@ impl Node {
             lane_settings,
             node_pulse: Pulse::new(),
             accept_pulse: Pulse::new(),
+            name,
             is_draining: AtomicBool::new(false),
             is_closed: AtomicBool::new(true),
             next_lane: AtomicUsize::new(0),

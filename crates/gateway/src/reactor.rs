@@ -175,6 +175,10 @@ impl Reactor {
             Item::Subscribed(subscribed) => self.connections.subscribed(subscribed.0, subscribed.1),
             Item::Answer(answer) => self.connections.answer(answer.0, answer.1),
             Item::Order(order) => self.connections.obey(order.0, order.1),
+            Item::Count(count) => {
+                // Whoever asked may have given up.
+                let _ = count.1.send(self.connections.hub.count(count.0.as_deref()));
+            }
             Item::Drain(pace) => self.connections.drain(pace),
             Item::Pause(pause) => std::thread::sleep(pause),
             Item::Stop => self.is_stopped = true,

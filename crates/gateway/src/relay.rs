@@ -12,6 +12,7 @@ use protocol::event::Answer;
 use protocol::{Attributes, CommandError, Publication, PublicationKind};
 
 use crate::ask::{Ask, Asker, Attendance};
+use crate::cluster::Cluster;
 use crate::inbox::Item;
 use crate::interest::{Interest, Interests};
 use crate::lane::Lane;
@@ -32,6 +33,7 @@ pub(crate) async fn deliver(
     mut events: Events,
     interests: Arc<Interests>,
     lanes: Vec<Lane>,
+    cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
     work: Arc<Work>,
 ) {
@@ -60,7 +62,7 @@ pub(crate) async fn deliver(
                         tell_subscribed(&lanes, asker, interest);
                     }
                 }
-                BusEvent::Told { .. } => {}
+                BusEvent::Told { from, message } => cluster.hear(from, &message),
                 BusEvent::LinkLost => interests.lose(),
             }
         }

@@ -128,7 +128,7 @@ fn listen_attached(
             node.lanes[number].clone(),
             node.lane_settings,
             Arc::clone(&outbound),
-            Arc::clone(&node.directory),
+            Arc::clone(node.cluster.directory()),
         )
     };
     match tls {

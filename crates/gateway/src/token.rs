@@ -20,7 +20,7 @@ use claims::{Claims, SubscriptionClaims};
 use keys::Keys;
 
 pub(crate) use bearer::Bearer;
-pub(crate) use claims::{ConnectionClaims, Grant, Origin};
+pub(crate) use claims::{ConnectionClaims, Grant, Origin, Overrides};
 pub(crate) use inspection::Inspection;
 pub(crate) use sources::{Inventory, SourceError};
 

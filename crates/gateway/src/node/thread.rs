@@ -80,6 +80,7 @@ impl NodeThread {
             events,
             interests,
             lanes.clone(),
+            Arc::clone(&node.cluster),
             Arc::clone(&metrics),
             Arc::clone(&self.work),
         );
