@@ -93,6 +93,19 @@ pub(crate) struct Right<'a> {
     is_private: bool,
 }
 
+/// What decides about a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Governed {
+    /// Nothing; it is closed.
+    Nothing,
+    /// The settings of the bare channel.
+    Raw,
+    /// Development mode.
+    Development,
+    /// The rule with that number.
+    Rule(usize),
+}
+
 /// What a client needs to be let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -154,37 +167,42 @@ impl ChannelRules {
         }
     }
 
+    /// What decides about `channel`.
+    pub(crate) fn governed(&self, channel: &Channel) -> Governed {
+        if self.bare.as_ref().is_some_and(|(bare, _)| bare == channel) {
+            return Governed::Raw;
+        }
+        match self.open {
+            Some(_) => Governed::Development,
+            None => self
+                .matching(channel.as_str())
+                .map_or(Governed::Nothing, Governed::Rule),
+        }
+    }
+
     /// What clients may do in `channel`, whatever their dialect. `None`: no rule knows it, so it is closed.
     pub(crate) fn right(&self, channel: &Channel) -> Option<Right<'_>> {
-        if let Some((bare, rule)) = &self.bare
-            && bare == channel
-        {
-            return Some(Right {
-                rule,
-                is_bare: true,
-                is_private: false,
-            });
-        }
-        if let Some(rule) = &self.open {
-            return Some(Right {
-                rule,
-                is_bare: false,
-                is_private: false,
-            });
-        }
-        let name = channel.as_str();
-        self.matching(name).map(|(_, rule)| Right {
+        let (rule, is_bare, is_private) = match self.governed(channel) {
+            Governed::Nothing => return None,
+            Governed::Raw => (self.bare.as_ref().map(|(_, rule)| rule)?, true, false),
+            Governed::Development => (self.open.as_ref()?, false, false),
+            Governed::Rule(number) => (&self.rules[number].1, false, is_private(channel.as_str())),
+        };
+        Some(Right {
             rule,
-            is_bare: false,
-            is_private: PRIVATE.iter().any(|prefix| name.starts_with(prefix)),
+            is_bare,
+            is_private,
         })
     }
 
-    /// The first rule that matches, and its place among the rules.
-    fn matching(&self, name: &str) -> Option<(usize, &ChannelRule)> {
-        let found = self.rules.iter().position(|(pattern, _)| pattern.is_match(name))?;
-        Some((found, &self.rules[found].1))
+    /// The number of the first rule that matches.
+    fn matching(&self, name: &str) -> Option<usize> {
+        self.rules.iter().position(|(pattern, _)| pattern.is_match(name))
     }
+}
+
+fn is_private(name: &str) -> bool {
+    PRIVATE.iter().any(|prefix| name.starts_with(prefix))
 }
 
 impl ChannelRule {
@@ -200,6 +218,17 @@ impl<'a> Right<'a> {
         self.rule
     }
 
+    /// Whether the name demands a token, whatever the rule says.
+    pub(crate) fn is_private(&self) -> bool {
+        self.is_private
+    }
+
+    /// The users in the name of `channel`, if that is how the rule reads it.
+    pub(crate) fn listed_users<'c>(&self, channel: &'c Channel) -> Option<&'c str> {
+        let (_, users) = channel.as_str().rsplit_once('#')?;
+        self.rule.user_limited.then_some(users)
+    }
+
     /// Whether nobody may be in the channel.
     pub(crate) fn is_closed(&self) -> bool {
         self.rule.subscribe == Subscribe::Nobody
@@ -207,11 +236,9 @@ impl<'a> Right<'a> {
 
     /// What a client of `user` needs to subscribe to `channel`.
     pub(crate) fn entry(&self, channel: &Channel, user: &str) -> Entry {
-        let listed = channel
-            .as_str()
-            .rsplit_once('#')
-            .filter(|_| self.rule.user_limited)
-            .map(|(_, users)| !user.is_empty() && users.split(',').any(|listed| listed == user));
+        let listed = self
+            .listed_users(channel)
+            .map(|users| !user.is_empty() && users.split(',').any(|listed| listed == user));
         match (self.rule.subscribe, listed) {
             (Subscribe::Nobody, _) => Entry::Closed,
             _ if self.is_private => Entry::Token,

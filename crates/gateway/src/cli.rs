@@ -8,9 +8,11 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use protocol::Channel;
 
 use crate::config::{self, Config, GivenFlag, Loaded, Sources};
 
+mod explain;
 mod healthcheck;
 mod token;
 
@@ -49,6 +51,8 @@ Examples:
       A file with every setting, explained.
   fanfare config check --config fanfare.toml
       Look for mistakes without starting anything.
+  fanfare config explain room-1 --user anna
+      Which rule is for a channel, and what that user may do there.
   fanfare config show
       What is in force, and where each value came from.
   fanfare token create --user anna --ttl 1h
@@ -111,7 +115,7 @@ enum Command {
     },
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum ConfigCommand {
     /// Print a TOML file with every setting at its default, explained
     Default,
@@ -119,6 +123,14 @@ enum ConfigCommand {
     Show,
     /// Look for mistakes; prints ok, or all of them and exits with 2
     Check,
+    /// Say which rule is for a channel, and what clients may do there
+    Explain {
+        /// The channel
+        channel: String,
+        /// The user of the client; without it, one of whom nobody has said who it is
+        #[arg(long, default_value = "")]
+        user: String,
+    },
     /// Print every environment variable with its default, explained
     Env,
     /// Print the reference page of all settings, in Markdown
@@ -187,10 +199,17 @@ impl ConfigCommand {
             Self::Default => config::default_toml(),
             Self::Env => config::env_file(),
             Self::Reference => config::reference_page(),
-            Self::Show | Self::Check => match load(sources) {
-                Ok(loaded) if matches!(self, Self::Show) => config::show(&loaded),
-                Ok(_) => "ok\n".into(),
-                Err(code) => return code,
+            Self::Show | Self::Check | Self::Explain { .. } => match (load(sources), self) {
+                (Ok(loaded), Self::Show) => config::show(&loaded),
+                (Ok(loaded), Self::Explain { channel, user }) => match Channel::parse(&channel) {
+                    Ok(channel) => explain::explain(&loaded.config, &channel, &user),
+                    Err(error) => {
+                        eprintln!("fanfare: no channel can be called that: {error}");
+                        return ExitCode::from(WRONG_SETTINGS);
+                    }
+                },
+                (Ok(_), _) => "ok\n".into(),
+                (Err(code), _) => return code,
             },
         };
         print(page.as_bytes())

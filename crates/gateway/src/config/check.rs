@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::settings::CHANNELS;
 use super::{Config, kind};
+use crate::channel_rules::ChannelRule;
 
 /// Settings that cannot be used as they are.
 pub(super) struct Conflict {
@@ -269,6 +270,17 @@ fn times(config: &Config, found: &mut Found) {
     );
 }
 
+/// A rule before the one with that number that matches whatever this one does. Told from names without wildcards, from patterns that are
+/// the same, and from those that match everything.
+fn earlier_for_all(config: &Config, number: usize) -> Option<&ChannelRule> {
+    let pattern = config.channels[number].r#match.glob();
+    let is_name = !pattern.is_empty() && !pattern.contains(['*', '?', '[', '{', '\\']);
+    config.channels[..number].iter().find(|earlier| {
+        let glob = earlier.r#match.glob();
+        glob == pattern || matches!(glob, "*" | "**") || is_name && earlier.r#match.compile_matcher().is_match(pattern)
+    })
+}
+
 fn channels(config: &Config, found: &mut Found) {
     for (number, rule) in config.channels.iter().enumerate() {
         let pattern = rule.r#match.glob();
@@ -283,6 +295,18 @@ fn channels(config: &Config, found: &mut Found) {
         });
         found.when(pattern.is_empty(), &[&name], || {
             "an empty pattern matches no channel".into()
+        });
+        let earlier = earlier_for_all(config, number);
+        found.when(earlier.is_some(), &[&name], || {
+            let earlier = earlier.map_or("", |rule| rule.r#match.glob());
+            format!(
+                "no channel comes to this rule: all match {} before it",
+                kind::quoted(earlier)
+            )
+        });
+        let name = format!("{CHANNELS}[{number}].force_push_join_leave");
+        found.when(rule.force_push_join_leave && !rule.join_leave, &[&name], || {
+            "nobody comes or goes without join_leave = true".into()
         });
         let name = format!("{CHANNELS}[{number}].window");
         found.when(

@@ -71,6 +71,59 @@ fn help_teaches() {
 }
 
 #[test]
+fn rules_are_explained() {
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("fanfare.toml");
+    let rules = "[[channels]]\nmatch = 'news-*'\nsubscribe = 'anyone'\n[[channels]]\nmatch = '*'\nsubscribe = 'anyone'\n\
+                 publish = 'subscribers'\npresence = true\nuser_limited = true\nmessage_size = '1KiB'\npublish_rate = 5\n";
+    fs::write(&file, rules).expect("a file");
+    let file = file.to_str().expect("UTF-8");
+    let explain = |arguments: &[&str], parts: &[&str]| {
+        let all = [&["config", "explain", "--config", file], arguments].concat();
+        check(&mut fanfare(&all), 0, parts, &[]);
+    };
+    explain(
+        &["news-1"],
+        &[
+            "channels[0]",
+            "\"news-*\"",
+            "subscribe   anyone",
+            "publish     servers only",
+        ],
+    );
+    explain(
+        &["room"],
+        &[
+            "channels[1]",
+            "presence    known",
+            "1024 bytes a publication, 5 publications a second",
+        ],
+    );
+    explain(&["dialog#anna", "--user", "anna"], &["anna may; the name lists anna"]);
+    explain(&["dialog#anna"], &["clients without a user with a token"]);
+    explain(&["$room"], &["with a token for the channel: its name is private"]);
+    explain(&["chat-channel"], &["the bare channel", "publish     its subscribers"]);
+    check(
+        &mut fanfare(&["config", "explain", "room"]),
+        0,
+        &["none matches: it is closed"],
+        &[],
+    );
+    check(
+        &mut fanfare(&["config", "explain", "--dev", "room"]),
+        0,
+        &["development mode", "anyone"],
+        &[],
+    );
+    check(
+        &mut fanfare(&["config", "explain", "a b"]),
+        2,
+        &[],
+        &["no channel can be called that"],
+    );
+}
+
+#[test]
 fn wrong_arguments() {
     check(&mut fanfare(&["--prot", "1"]), 2, &[], &["--prot", "--port"]);
     check(&mut fanfare(&["sevre"]), 2, &[], &["serve"]);

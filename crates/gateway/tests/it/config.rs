@@ -383,6 +383,35 @@ fn channel_rules_that_cannot_be_used() {
             "channels[2].subscibe: there is no such setting of a rule; did you mean subscribe?",
         ]
     );
+    for (rules, subject) in [
+        (
+            "[[channels]]\nmatch = 'a-*'\n[[channels]]\nmatch = 'a-*'",
+            Some("channels[1].match"),
+        ),
+        (
+            "[[channels]]\nmatch = '*'\n[[channels]]\nmatch = 'a-*'",
+            Some("channels[1].match"),
+        ),
+        (
+            "[[channels]]\nmatch = 'a-*'\n[[channels]]\nmatch = 'a-1'",
+            Some("channels[1].match"),
+        ),
+        ("[[channels]]\nmatch = 'a-1'\n[[channels]]\nmatch = 'a-*'", None),
+        (
+            "[[channels]]\nmatch = 'a'\nforce_push_join_leave = true",
+            Some("channels[0].force_push_join_leave"),
+        ),
+    ] {
+        let mistakes = file(rules)
+            .load()
+            .err()
+            .map_or(Vec::new(), |Mistakes(mistakes)| mistakes);
+        let found: Vec<_> = mistakes
+            .iter()
+            .map(|mistake| mistake.subjects[0].name.as_str())
+            .collect();
+        assert_eq!(found, subject.into_iter().collect::<Vec<_>>(), "{rules:?}");
+    }
     check_mistakes(
         &file("channels = 5"),
         &["channels = 5 (file F): expected rules, each below a line [[channels]]"],
