@@ -15,7 +15,8 @@
 //! | | only with attributes: 1 and who published it, or 0; how many tags (4); each tag's name and value, by name |
 //! | rest | payload |
 //!
-//! A join or leave has no payload, and who came or went stands where a publication has who published it. Who published it is user, id, and what is said of the connection and of it in the channel; these and tags are texts after their length (4).
+//! A join or leave has no payload, and who came or went stands where a publication has who published it. Who published it is user, id, and
+//! what is said of the connection and of it in the channel; these and tags are texts after their length (4).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -229,12 +230,12 @@ fn take_attributes(rest: &mut &[u8]) -> Result<Attributes, EnvelopeError> {
     Ok(Attributes { publisher, tags })
 }
 
-fn put_text(bytes: &mut BytesMut, text: &[u8]) {
+pub(crate) fn put_text(bytes: &mut BytesMut, text: &[u8]) {
     bytes.put_u32(length(text.len()));
     bytes.put_slice(text);
 }
 
-fn take_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, EnvelopeError> {
+pub(crate) fn take_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, EnvelopeError> {
     let length = u32::from_be_bytes(take(rest)?);
     let length = usize::try_from(length).map_err(|_| EnvelopeError::Short)?;
     let (text, left) = rest.split_at_checked(length).ok_or(EnvelopeError::Short)?;

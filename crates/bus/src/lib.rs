@@ -1,4 +1,4 @@
-//! Carries publications between processes.
+//! Carries publications between processes, and knows who is in which channel over all of them.
 //!
 //! A [`Bus`] is either the memory of one process or Redis; both keep the same promises, checked by one suite. Knows neither sockets nor
 //! dialects, and decides nothing about who may do what.
@@ -18,11 +18,13 @@ use uuid::Uuid;
 
 pub mod envelope;
 mod memory;
+pub mod presence;
 mod queue;
 pub mod redis;
 mod vital;
 
 pub use memory::MemoryBus;
+pub use presence::{Presence, PresenceError};
 pub use queue::{Events, QueueLimits};
 pub use redis::{RedisBus, RedisConfig, RedisConfigError, Resolve, SystemResolver};
 pub use vital::vital;
@@ -49,13 +51,16 @@ pub trait Bus: Send + Sync {
     /// same road as the others. Taken says nothing about whether anybody heard it. Waits and fails as [`publish`](Self::publish) does.
     async fn tell(&self, to: Addressee, message: Bytes) -> Result<(), PublishError>;
 
+    /// Who is in which channel.
+    fn presence(&self) -> &dyn Presence;
+
     /// How the bus is, now.
     fn health(&self) -> Health;
 
     /// What the bus has counted since it was started.
     fn stats(&self) -> &Stats;
 
-    /// Ends every task and connection of the bus. Nothing is heard afterwards.
+    /// Ends every task and connection of the bus, and takes this process' members out of all channels. Nothing is heard afterwards.
     async fn close(&self);
 }
 
@@ -153,6 +158,13 @@ pub enum BusEvent {
         /// What, in words that the bus does not know.
         message: Bytes,
     },
+    /// A process ended without a word, and these members with it. One process is told of each of them, and of none again.
+    Vanished {
+        /// Where they were.
+        channel: Channel,
+        /// Who.
+        members: Vec<ClientInfo>,
+    },
     /// The link to the other processes is gone; what is published until the next [`BusEvent::Subscribed`] of a channel is not heard.
     LinkLost,
 }
@@ -198,7 +210,7 @@ pub struct Health {
 pub struct Stats {
     /// Publications heard.
     pub received: Counter,
-    /// Publications and messages heard that were not in a form that can be passed on: a bad envelope, or bare text that is not UTF-8.
+    /// What was heard or read and was not in a form that can be passed on: a bad envelope, bare text that is not UTF-8, a member that is none.
     pub malformed: Counter,
     /// Times the link was established again after a loss.
     pub reconnects: Counter,

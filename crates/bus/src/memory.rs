@@ -15,14 +15,19 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+mod presence;
+
+use presence::MemoryPresence;
+
 use crate::queue::{Events, Queue, QueueLimits, queue};
-use crate::{Addressee, Bus, BusEvent, Generation, Health, Incoming, Outgoing, PublishError, Stats, vital};
+use crate::{Addressee, Bus, BusEvent, Generation, Health, Incoming, Outgoing, Presence, PublishError, Stats, vital};
 
 /// Joins the subscribers and publishers of this process only.
 #[derive(Debug)]
 pub struct MemoryBus {
     hub: Arc<Hub>,
     node: Uuid,
+    presence: MemoryPresence,
     started: SystemTime,
     /// The task `confirm`, which tells the listener about new subscriptions.
     tasks: Mutex<JoinSet<()>>,
@@ -55,6 +60,7 @@ impl MemoryBus {
     /// Starts the bus; it needs to be inside a tokio runtime for its one task.
     pub fn start(limits: QueueLimits) -> (Arc<Self>, Events) {
         let (queue, events) = queue(limits);
+        let node = Uuid::new_v4();
         let hub = Arc::new(Hub {
             wishes: Mutex::default(),
             unconfirmed: Notify::new(),
@@ -67,7 +73,8 @@ impl MemoryBus {
         (
             Arc::new(Self {
                 hub,
-                node: Uuid::new_v4(),
+                node,
+                presence: MemoryPresence::new(node),
                 started: SystemTime::now(),
                 tasks: Mutex::new(tasks),
             }),
@@ -139,6 +146,10 @@ impl Bus for MemoryBus {
         Ok(())
     }
 
+    fn presence(&self) -> &dyn Presence {
+        &self.presence
+    }
+
     fn health(&self) -> Health {
         let open = !self.hub.wishes().closed;
         Health {
@@ -158,6 +169,7 @@ impl Bus for MemoryBus {
 
     async fn close(&self) {
         self.hub.wishes().closed = true;
+        self.presence.close();
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
         self.hub.queue.close();

@@ -11,6 +11,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use protocol::ClientInfo;
 use tokio::sync::Notify;
 
 use crate::BusEvent;
@@ -183,6 +184,7 @@ fn payload_len(event: &BusEvent) -> usize {
                 .map_or(0, |attributes| attributes.size());
             publication.data.len() + attributes
         }
+        BusEvent::Vanished { members, .. } => members.iter().map(ClientInfo::size).fold(0, usize::saturating_add),
         BusEvent::Told { message, .. } => message.len(),
         BusEvent::Subscribed { .. } | BusEvent::LinkLost => 0,
     }

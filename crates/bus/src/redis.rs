@@ -1,8 +1,8 @@
 //! The bus over one Redis: puts together what the modules below do.
 //!
-//! Three tasks, all ended by [`Bus::close`] or when the bus is dropped: `link` hears, `publisher` keeps the connection that publishes,
-//! `checks` asks Redis a few questions at the start and ends. The first two are [`vital()`]. A pool keeps connections for what needs one
-//! for itself.
+//! Five tasks, all ended by [`Bus::close`] or when the bus is dropped: `link` hears, `publisher` keeps the connection that publishes,
+//! `keeper` and `janitor` care for presence, `checks` asks Redis a few questions at the start and ends. All but the last are [`vital()`]. A
+//! pool keeps connections for what needs one for itself.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,11 +12,12 @@ use bytes::Bytes;
 use deadpool_redis::Pool;
 use protocol::Channel;
 use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::queue::{Events, Queue, queue};
-use crate::{Addressee, Bus, Generation, Health, Outgoing, PublishError, Stats, vital};
+use crate::{Addressee, Bus, Generation, Health, Outgoing, Presence, PublishError, Stats, vital};
 
 mod backoff;
 mod canary;
@@ -26,8 +27,10 @@ mod hearing;
 mod keys;
 mod link;
 mod pool;
+mod presence;
 mod publish;
 pub mod resp;
+mod script;
 mod session;
 mod status;
 mod trouble;
@@ -39,6 +42,7 @@ pub use config::{RedisConfig, RedisConfigError, Resolve, SystemResolver};
 use connect::Connector;
 use keys::Keys;
 use link::Link;
+use presence::RedisPresence;
 use publish::{Line, Publisher};
 use status::Status;
 use wishes::Wanted;
@@ -50,6 +54,9 @@ pub struct RedisBus {
     status: Arc<Status>,
     queue: Arc<Queue>,
     pool: Pool,
+    presence: Arc<RedisPresence>,
+    /// Of presence; they end first, because what they leave behind needs the others.
+    presence_tasks: Mutex<JoinSet<()>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -81,6 +88,18 @@ impl RedisBus {
             line: Line::default(),
             refuses: AtomicBool::new(false),
         });
+        let presence = Arc::new(RedisPresence {
+            publisher: Arc::clone(&publisher),
+            keys: keys.clone(),
+            node: config.node,
+            lease: config.presence_lease,
+            refresh: config.presence_refresh,
+            reconnect_max: config.reconnect_max,
+            queue: Arc::clone(&queue),
+            state: tokio::sync::Mutex::default(),
+            failed: Notify::new(),
+            dead: watch::Sender::default(),
+        });
         let link = Link {
             connector,
             keys,
@@ -98,6 +117,9 @@ impl RedisBus {
         let mut tasks = JoinSet::new();
         tasks.spawn_on(vital("link", link.run()), &runtime);
         tasks.spawn_on(vital("publisher", Arc::clone(&publisher).run()), &runtime);
+        let mut presence_tasks = JoinSet::new();
+        presence_tasks.spawn_on(vital("keeper", Arc::clone(&presence).keep()), &runtime);
+        presence_tasks.spawn_on(vital("janitor", Arc::clone(&presence).clean()), &runtime);
         tasks.spawn_on(pool::check(pool.clone(), config.reconnect_max), &runtime);
         let bus = Self {
             wanted,
@@ -105,6 +127,8 @@ impl RedisBus {
             status,
             queue,
             pool,
+            presence,
+            presence_tasks: Mutex::new(presence_tasks),
             tasks: Mutex::new(tasks),
         };
         Ok((Arc::new(bus), events))
@@ -139,6 +163,10 @@ impl Bus for RedisBus {
         self.publisher.tell(to, &message).await
     }
 
+    fn presence(&self) -> &dyn Presence {
+        &*self.presence
+    }
+
     fn health(&self) -> Health {
         self.status.health()
     }
@@ -152,11 +180,16 @@ impl Bus for RedisBus {
     }
 
     async fn close(&self) {
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        tasks.shutdown().await;
+        take(&self.presence_tasks).shutdown().await;
+        self.presence.leave().await;
+        take(&self.tasks).shutdown().await;
         self.pool.close();
         self.publisher.end();
         self.status.end();
         self.queue.close();
     }
+}
+
+fn take(tasks: &Mutex<JoinSet<()>>) -> JoinSet<()> {
+    std::mem::take(&mut *tasks.lock().unwrap_or_else(PoisonError::into_inner))
 }

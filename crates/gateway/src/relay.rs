@@ -63,6 +63,7 @@ pub(crate) async fn deliver(
                     }
                 }
                 BusEvent::Told { from, message } => cluster.hear(from, &message),
+                BusEvent::Vanished { .. } => {}
                 BusEvent::LinkLost => interests.lose(),
             }
         }

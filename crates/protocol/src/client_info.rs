@@ -14,3 +14,16 @@ pub struct ClientInfo {
     /// What the application says of the connection in this channel; JSON text, may be empty.
     pub channel: Bytes,
 }
+
+impl ClientInfo {
+    /// About the bytes that it takes.
+    pub fn size(&self) -> usize {
+        let texts = [
+            self.user.len(),
+            self.client.len(),
+            self.connection.len(),
+            self.channel.len(),
+        ];
+        texts.into_iter().fold(0, usize::saturating_add)
+    }
+}

@@ -35,16 +35,7 @@ impl Attributes {
             .tags
             .iter()
             .map(|(name, value)| name.len().saturating_add(value.len()));
-        let publisher = self.publisher.iter().map(|client| {
-            [
-                client.user.len(),
-                client.client.len(),
-                client.connection.len(),
-                client.channel.len(),
-            ]
-            .into_iter()
-            .fold(0, usize::saturating_add)
-        });
+        let publisher = self.publisher.iter().map(ClientInfo::size);
         tags.chain(publisher).fold(0, usize::saturating_add)
     }
 }

@@ -23,7 +23,7 @@ use crate::QueueLimits;
 #[derive(Clone)]
 pub struct RedisConfig {
     /// `redis://` or, with TLS, `rediss://`, then `[user[:password]@]host[:port][/database]`. The database is not
-    /// selected: publications know none.
+    /// selected: publications know none, and presence is kept in database 0.
     pub url: String,
     /// The ACL user, if `url` has none.
     pub username: Option<String>,
@@ -45,6 +45,10 @@ pub struct RedisConfig {
     pub echo_deadline: Duration,
     /// The longest pause between two attempts to connect. Pauses are random, and short at first.
     pub reconnect_max: Duration,
+    /// How long a process that is silent counts as alive, and its clients as present.
+    pub presence_lease: Duration,
+    /// How often a process says that it is alive; at most a third of `presence_lease`.
+    pub presence_refresh: Duration,
     /// The largest publication that is taken in, in bytes on Redis; a larger one is counted and passed over.
     pub max_publication: usize,
     /// The bounds of the queue to the listener.
@@ -122,6 +126,14 @@ pub enum RedisConfigError {
         /// The field of [`RedisConfig`].
         setting: &'static str,
     },
+    /// One late answer could make the lease run out.
+    #[error("presence_lease ({lease:?}) must be at least three times presence_refresh ({refresh:?})")]
+    Lease {
+        /// The lease.
+        lease: Duration,
+        /// How often it is made longer.
+        refresh: Duration,
+    },
     /// The bus was not started inside a tokio runtime.
     #[error("the bus must be started inside a tokio runtime")]
     NoRuntime,
@@ -142,6 +154,8 @@ impl RedisConfig {
             canary_interval: Duration::from_secs(2),
             echo_deadline: Duration::from_secs(2),
             reconnect_max: Duration::from_secs(1),
+            presence_lease: Duration::from_secs(15),
+            presence_refresh: Duration::from_secs(5),
             max_publication: 2 * 1024 * 1024,
             queue: QueueLimits::default(),
             node: Uuid::new_v4(),
@@ -195,12 +209,17 @@ impl RedisConfig {
             ("canary_interval", self.canary_interval.is_zero()),
             ("echo_deadline", self.echo_deadline.is_zero()),
             ("reconnect_max", self.reconnect_max.is_zero()),
+            ("presence_refresh", self.presence_refresh.is_zero()),
             ("max_publication", self.max_publication == 0),
             ("queue.messages", self.queue.messages == 0),
             ("queue.bytes", self.queue.bytes == 0),
         ];
         match is_zero.into_iter().find(|(_, is_zero)| *is_zero) {
             Some((setting, _)) => Err(RedisConfigError::Zero { setting }),
+            None if self.presence_lease < self.presence_refresh * 3 => Err(RedisConfigError::Lease {
+                lease: self.presence_lease,
+                refresh: self.presence_refresh,
+            }),
             None => Ok(()),
         }
     }
@@ -285,6 +304,8 @@ impl fmt::Debug for RedisConfig {
             .field("canary_interval", &self.canary_interval)
             .field("echo_deadline", &self.echo_deadline)
             .field("reconnect_max", &self.reconnect_max)
+            .field("presence_lease", &self.presence_lease)
+            .field("presence_refresh", &self.presence_refresh)
             .field("max_publication", &self.max_publication)
             .field("queue", &self.queue)
             .field("node", &self.node)
@@ -345,6 +366,11 @@ mod tests {
         check(|config| config.prefix = "x".repeat(65), "the prefix");
         check(|config| config.prefix = "a{".into(), "the prefix");
         check(|config| config.pool_size = 0, "pool_size");
+        check(|config| config.presence_refresh = Duration::ZERO, "presence_refresh");
+        check(
+            |config| config.presence_lease = config.presence_refresh,
+            "at least three times",
+        );
         check(|config| config.queue.messages = 0, "queue.messages");
         check(
             |config| {

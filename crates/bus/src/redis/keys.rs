@@ -10,6 +10,8 @@
 use protocol::Channel;
 use uuid::Uuid;
 
+use super::presence::Life;
+
 /// The names under one prefix, and the one name that is bare.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
@@ -56,6 +58,36 @@ impl Keys {
     /// Where every node is spoken to.
     pub(crate) fn nodes(&self) -> String {
         format!("{}nodes", self.prefix)
+    }
+
+    /// When the lease of each life of a node runs out.
+    pub(crate) fn lives(&self) -> String {
+        format!("{}presence:lives", self.prefix)
+    }
+
+    /// The channels in which a life has members.
+    pub(crate) fn channels_of(&self, life: Life) -> String {
+        format!("{}presence:channels:{{{life}}}", self.prefix)
+    }
+
+    /// Held by whoever removes what a dead life has left.
+    pub(crate) fn burial(&self, life: Life) -> String {
+        format!("{}presence:burial:{{{life}}}", self.prefix)
+    }
+
+    /// The members that a life has in `channel`.
+    pub(crate) fn members(&self, channel: &str, life: Life) -> String {
+        format!("{}presence:members:{{{channel}}}:{life}", self.prefix)
+    }
+
+    /// How many members each life has in `channel`.
+    pub(crate) fn counts(&self, channel: &str) -> String {
+        format!("{}presence:counts:{{{channel}}}", self.prefix)
+    }
+
+    /// How many connections each user has in `channel`, over all lives.
+    pub(crate) fn users(&self, channel: &str) -> String {
+        format!("{}presence:users:{{{channel}}}", self.prefix)
     }
 
     /// What `name` stands for, if it is the name of a channel.

@@ -215,19 +215,32 @@ impl Publisher {
             pipeline.cmd("PUBLISH").arg(name).arg(&payload[..]);
         }
         let count = pipeline.len();
+        match self.ask(&pipeline).await {
+            Ok(answers) => answers.into_iter().map(|it| self.answer(it)).collect(),
+            Err(PublishError::Refused { reason }) => vec![self.refusal(&reason); count],
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    /// Sends `pipeline` and gives its answers, one for each command. What is asked here and what is published is carried out in the order in
+    /// which it was first polled.
+    pub(crate) async fn ask(&self, pipeline: &Pipeline) -> Result<Vec<Value>, PublishError> {
+        let count = pipeline.len();
         if count == 0 {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let (Some(mut connection), number) = self.line.get() else {
-            return vec![Err(PublishError::Unavailable); count];
+            return Err(PublishError::Unavailable);
         };
-        let answers = timeout(self.patience, connection.send_packed_commands(&pipeline, 0, count)).await;
+        let answers = timeout(self.patience, connection.send_packed_commands(pipeline, 0, count)).await;
         match answers {
-            Ok(Ok(answers)) if answers.len() == count => answers.into_iter().map(|it| self.answer(it)).collect(),
-            Ok(Err(error)) if !is_broken(&error) => vec![self.refusal(&error_words(&error)); count],
+            Ok(Ok(answers)) if answers.len() == count => Ok(answers),
+            Ok(Err(error)) if !is_broken(&error) => Err(PublishError::Refused {
+                reason: error_words(&error),
+            }),
             _ => {
                 self.line.condemn(number, Trouble::NoAnswer(self.patience));
-                vec![Err(PublishError::Unknown); count]
+                Err(PublishError::Unknown)
             }
         }
     }

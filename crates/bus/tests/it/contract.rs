@@ -39,6 +39,8 @@ macro_rules! on_both {
     };
 }
 
+pub(crate) use on_both;
+
 const SMALL: QueueLimits = QueueLimits {
     messages: 10,
     bytes: 1000,

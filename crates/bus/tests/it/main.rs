@@ -2,6 +2,7 @@
 
 mod contract;
 mod outage;
+mod presence;
 mod refused;
 mod support;
 mod tls;
