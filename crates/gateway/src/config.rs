@@ -14,6 +14,7 @@ use crate::channel_rules::ChannelRule;
 use kind::{ChannelOrOff, FilePath, Flag, Hidden, List, Maybe, Network, Number, Parsed, Size, Span, Text, Word};
 use section::{section, words};
 
+mod backend;
 mod bus;
 mod check;
 pub(crate) mod kind;
@@ -24,11 +25,15 @@ mod reference;
 mod secret;
 pub(crate) mod section;
 mod settings;
+mod url;
 
+pub(crate) use backend::Refusal;
+pub use backend::{Backend, StaticHeader, StatusAnswer};
 pub use load::{Flag as GivenFlag, Loaded, Sources, load};
 pub use mistakes::{Mistake, Mistakes, Subject};
 pub use reference::{default_toml, env_file, reference_page, show};
 pub use secret::Secret;
+pub use url::{HttpUrl, UrlError};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -54,6 +59,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// How often one client may ask for something.
     pub rates: Rates,
+    /// The application's backend.
+    pub backend: Backend,
     /// What one client, or all of them, may ask for.
     pub limits: Limits,
     /// Merging of messages in busy channels.

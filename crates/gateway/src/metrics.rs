@@ -12,8 +12,10 @@ use prometheus::{
 use crate::admission::{Admission, Full};
 use crate::lane::Lane;
 
+mod backend;
 mod sums;
 
+pub(crate) use backend::BackendMetrics;
 use sums::Sums;
 
 /// The metrics, ready to be written and scraped.
@@ -174,6 +176,15 @@ impl Metrics {
         admission: Arc<Admission>,
     ) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(Sums::new(lanes, bus, admission)))
+    }
+
+    /// Adds what is counted of calls to the backend: a series for each of `events` and `outcomes`.
+    pub(crate) fn of_backend(
+        &self,
+        events: &[&'static str],
+        outcomes: &[&'static str],
+    ) -> Result<BackendMetrics, prometheus::Error> {
+        BackendMetrics::new(&self.registry, events, outcomes)
     }
 
     pub(crate) fn reject(&self, reason: Rejected) {

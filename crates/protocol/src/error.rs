@@ -45,7 +45,7 @@ pub enum CommandError {
     /// The application's own.
     #[error("{message}")]
     Application {
-        /// From 400 to 1999.
+        /// From 1 to 1999; its own ones from 400.
         code: u32,
         /// What clients are told.
         message: String,

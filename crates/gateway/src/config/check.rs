@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::backend::is_ours;
 use super::settings::CHANNELS;
 use super::{Config, kind};
 use crate::channel_rules::ChannelRule;
@@ -25,6 +26,7 @@ pub(super) fn conflicts(config: &Config, env: &BTreeMap<String, String>) -> Vec<
     times(config, &mut found);
     channels(config, &mut found);
     tokens(config, &mut found);
+    backend(config, &mut found);
     found.when(config.log.filter_error().is_some(), &["log.filter"], || {
         format!(
             "expected levels and targets such as \"info,gateway=debug\"; {}",
@@ -179,6 +181,43 @@ fn tokens(config: &Config, found: &mut Found) {
     found.when(tokens.audience.iter().any(empty), &["tokens.audience"], || {
         "must not be empty".into()
     });
+}
+
+fn backend(config: &Config, found: &mut Found) {
+    let backend = &config.backend;
+    found.at_least_one(&[
+        ("backend.in_flight", backend.in_flight),
+        ("backend.response_size", backend.response_size),
+    ]);
+    for (name, duration) in [
+        ("backend.timeout", backend.timeout),
+        ("backend.breaker_pause", backend.breaker_pause),
+    ] {
+        found.when(duration.is_zero(), &[name], || "must be more than 0".into());
+    }
+    let sent: Vec<_> = backend
+        .static_headers
+        .iter()
+        .map(|header| header.name.clone())
+        .collect();
+    for (name, headers) in [
+        ("backend.headers", &backend.headers),
+        ("backend.emulated_headers", &backend.emulated_headers),
+        ("backend.static_headers", &sent),
+    ] {
+        let own = headers.iter().find(|header| is_ours(header));
+        found.when(own.is_some(), &[name], || {
+            let own = own.map_or("", |header| header.as_str());
+            format!("{own} is about one connection or message, and is not passed on")
+        });
+    }
+    let mut statuses: Vec<_> = backend.statuses.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    found.when(
+        statuses.windows(2).any(|two| two[0] == two[1]),
+        &["backend.statuses"],
+        || "a status has two answers".into(),
+    );
 }
 
 fn has_host(rest: &str) -> bool {

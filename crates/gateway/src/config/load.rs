@@ -9,7 +9,7 @@ use super::layers::{Layer, settings, unknown};
 use super::mistakes::{Mistake, Mistakes, Subject, did_you_mean};
 use super::section::{Field, Section};
 use super::settings::{CHANNELS, Group, Setting, groups, shown};
-use super::{Config, Secret, Tokens, check};
+use super::{Config, Secret, StaticHeader, Tokens, check};
 use crate::channel_rules::ChannelRule;
 use crate::token::sources;
 
@@ -236,6 +236,29 @@ impl Reading {
             tokens.hmac_secret_file.as_deref(),
         ) {
             self.config.tokens.hmac_secret = Some(secret);
+        }
+        self.read_static_headers();
+    }
+
+    /// Takes the backend's headers from the file that is named instead of them.
+    fn read_static_headers(&mut self) {
+        const NAME: &str = "backend.static_headers";
+        let backend = self.config.backend.clone();
+        let given = (!backend.static_headers.is_empty()).then(|| Secret::new("***"));
+        let Some(text) = self.read_secret(NAME, given.as_ref(), backend.static_headers_file.as_deref()) else {
+            return;
+        };
+        match StaticHeader::parse_lines(text.expose()) {
+            Ok(headers) => self.config.backend.static_headers = headers,
+            Err(hint) => {
+                let subject = Subject {
+                    name: NAME.into(),
+                    value: None,
+                    origin: self.origins.get(NAME).cloned().unwrap_or_default(),
+                };
+                let expected = "headers such as \"X-Key: KEY\", one a line";
+                self.mistakes.push(Mistake::of(subject, problem(expected, hint)));
+            }
         }
     }
 

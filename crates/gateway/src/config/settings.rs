@@ -66,7 +66,8 @@ pub(crate) fn groups() -> Vec<Group> {
         };
     }
     groups![
-        listener, admin, redis, raw, centrifuge, tokens, rates, limits, delivery, ping, drain, health, log, demo, node
+        listener, admin, redis, raw, centrifuge, tokens, backend, rates, limits, delivery, ping, drain, health, log,
+        demo, node
     ]
 }
 

@@ -12,9 +12,9 @@ use ring::hmac;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::claims::{Grant, Overrides};
 use super::*;
 use crate::config::Secret;
+use crate::grant::{Grant, Overrides};
 
 mod contents;
 mod files;

@@ -673,7 +673,11 @@ fn secret_files_that_cannot_be_used() {
 
 #[test]
 fn secrets_are_never_shown() {
-    const PLACES: [&str; 10] = [
+    const PLACES: [&str; 14] = [
+        "[backend]\nconnect = 'http://ann:hush@a/'",
+        "[backend]\nstatic_headers = ['hush']",
+        "[backend]\nstatic_headers = [\"X-Key: hush\\u0007\"]",
+        "[backend]\nstatic_headers = ['Host: hush']",
         "[tokens]\nhmac_secret = 'hush'",
         "[redis]\npassword = 'x://hush'",
         "[redis]\npassword = 'hush'\nurl = 5",
@@ -690,7 +694,7 @@ fn secrets_are_never_shown() {
         assert!(!format!("{mistakes} {mistakes:?}").contains("hush"), "{mistakes}");
     }
     let loaded = load(&file(
-        "[redis]\nurl = 'rediss://ann:hush1@a.example/2'\npassword = 'hush2'",
+        "[redis]\nurl = 'rediss://ann:hush1@a.example/2'\npassword = 'hush2'\n[backend]\nrpc = 'http://a/?k=hush3'\nstatic_headers = ['X-Key: hush4']",
     ));
     let shown = format!(
         "{} {:?} {:?}",
@@ -703,6 +707,83 @@ fn secrets_are_never_shown() {
         config::show(&loaded).contains("url = \"rediss://***@a.example/2\""),
         "{shown}"
     );
+    for line in ["rpc = \"http://a/?***\"", "static_headers = [\"x-key: ***\"]"] {
+        assert!(config::show(&loaded).contains(line), "{shown}");
+    }
+}
+
+#[test]
+fn settings_of_the_backend() {
+    let check = |settings: &'static str, expected: &str| {
+        let Mistakes(mistakes) = file(settings).load().expect_err("a mistake");
+        let [mistake] = &mistakes[..] else {
+            panic!("{}", Mistakes(mistakes))
+        };
+        assert!(mistake.problem.ends_with(expected), "{}", mistake.problem);
+    };
+    check("[backend]\nconnect = 'a:80'", "it is not one");
+    check(
+        "[backend]\nconnect = 'http://ann@a'",
+        "send it as a header (backend.static_headers)",
+    );
+    check("[backend]\nheaders = ['a b']", "invalid HTTP header name");
+    check(
+        "[backend]\nheaders = ['Host']",
+        "host is about one connection or message, and is not passed on",
+    );
+    check(
+        "[backend]\nemulated_headers = ['Sec-WebSocket-Key']",
+        "sec-websocket-key is about one connection or message, and is not passed on",
+    );
+    check("[backend]\nin_flight = 0", "must be more than 0");
+    check("[backend]\ntimeout = '0'", "must be more than 0");
+    check(
+        "[[backend.statuses]]\nstatus = 200",
+        "status 200 is not from 201 to 599",
+    );
+    check(
+        "[[backend.statuses]]\nstatus = 404",
+        "status 404 needs either an error or a disconnect",
+    );
+    check(
+        "[[backend.statuses]]\nstatus = 404\nerror = { code = 2000, message = 'no' }",
+        "code 2000 of an error is not from 1 to 1999",
+    );
+    check(
+        "[[backend.statuses]]\nstatus = 404\nerror = { code = 404, mesage = 'no' }",
+        "\"mesage\" is not one of code, message, temporary",
+    );
+    check(
+        "[[backend.statuses]]\nstatus = 404\ndisconnect = { code = 1000, reason = 'no' }",
+        "a reason of 1 to 123 bytes that is not JSON",
+    );
+    const ERROR: &str = "error = { code = 404, message = 'no' }";
+    let twice = format!("[backend]\nstatuses = [{{ status = 404, {ERROR} }}, {{ status = 404, {ERROR} }}]");
+    check(twice.leak(), "a status has two answers");
+
+    let both = "[[backend.statuses]]\nstatus = 404\nerror = { code = 404, message = 'no', temporary = true }\n\
+                [[backend.statuses]]\nstatus = 410\ndisconnect = { code = 4410, reason = 'gone' }";
+    let shown = config::show(&load(&file(both)));
+    let line = "statuses = [{ status = 404, error = { code = 404, message = \"no\", temporary = true } }, \
+                { status = 410, disconnect = { code = 4410, reason = \"gone\" } }]";
+    assert!(shown.contains(line), "{shown}");
+
+    // A variable has one header a line, as their values may have commas.
+    let variable = env(&[("FANFARE__BACKEND__STATIC_HEADERS", "X-Key: a,b\n\nX-Other: c")]);
+    let in_file = file("[backend]\nstatic_headers = ['x-key: a,b', 'X-Other:c']");
+    let headers = load(&variable).config.backend.static_headers;
+    assert_eq!(
+        (headers.len(), &headers),
+        (2, &load(&in_file).config.backend.static_headers)
+    );
+    let (from_file, _directory) = with_secret_files(
+        &[("FANFARE__BACKEND__STATIC_HEADERS_FILE", "X-Key: a,b\nX-Other: c\n")],
+        &[],
+    );
+    assert_eq!(from_file.expect("no mistake").config.backend.static_headers, headers);
+    let (wrong, _directory) = with_secret_files(&[("FANFARE__BACKEND__STATIC_HEADERS_FILE", "hush")], &[]);
+    let wrong = wrong.expect_err("a mistake").to_string();
+    assert!(wrong.contains("one a line") && !wrong.contains("hush"), "{wrong}");
 }
 
 #[test]
@@ -747,7 +828,7 @@ fn the_pages_say_what_the_code_does() {
 #[test]
 fn what_is_shown_can_be_loaded_again() {
     let given = file(
-        "dev = true\n[listener]\nport = 1\nallowed_origins = ['https://a', 'https://b']\n[[channels]]\nmatch = 'a-*'\nsubscribe = 'anyone'\nwindow = '3ms'",
+        "dev = true\n[backend]\nrpc = 'http://a/b'\nheaders = ['cookie']\nstatuses = [{ status = 404, error = { code = 404, message = 'no' } }]\n[listener]\nport = 1\nallowed_origins = ['https://a', 'https://b']\n[[channels]]\nmatch = 'a-*'\nsubscribe = 'anyone'\nwindow = '3ms'",
     );
     let loaded = load(&given);
     let directory = TempDir::new().expect("a directory");
