@@ -13,6 +13,7 @@ use protocol::Channel;
 use crate::channel_rules::ChannelRule;
 use kind::{ChannelOrOff, FilePath, Flag, Hidden, List, Maybe, Network, Number, Parsed, Size, Span, Text, Word};
 use section::{section, words};
+use url::Url;
 
 mod backend;
 mod bus;
@@ -252,6 +253,12 @@ section! {
         public_key_file: Option<PathBuf> as Maybe<FilePath> = None;
         /// Key set of the issuer (JWKS), whose keys tokens name by `kid`. Reloaded when it changes.
         jwks_file: Option<PathBuf> as Maybe<FilePath> = None;
+        /// Where the issuer publishes its key set, instead of or besides `jwks_file`.
+        jwks_url: Option<HttpUrl> as Maybe<Url> = None;
+        /// How often that set is fetched; when a token names a key that is not known, sooner, but at most every 10 seconds.
+        jwks_refresh: Duration as Span = 60 * 60 * SECOND;
+        /// Certificates in PEM that are trusted for an https:// `jwks_url`, instead of those of the system.
+        jwks_ca_file: Option<PathBuf> as Maybe<FilePath> = None;
         /// Audiences of which a token must have one (`aud`); any will do without.
         audience: Vec<String> as List<Text> = Vec::new();
         /// Issuer that a token must have (`iss`); any will do without.

@@ -109,6 +109,11 @@ impl HttpClient {
         self.ask(Method::POST, url, headers, body, most).await
     }
 
+    /// The same, without a body.
+    pub(crate) async fn get(&self, url: &Uri, most: usize) -> Result<Answer, HttpError> {
+        self.ask(Method::GET, url, HeaderMap::new(), Bytes::new(), most).await
+    }
+
     async fn ask(
         &self,
         method: Method,

@@ -30,6 +30,8 @@ pub(crate) mod create;
 mod inspection;
 mod jwks;
 mod keys;
+mod missing;
+pub(crate) mod remote;
 mod signatures;
 pub(crate) mod sources;
 
@@ -42,6 +44,12 @@ pub(crate) enum TokenError {
     /// It cannot be believed, and no other try makes it better.
     #[error("the token is invalid: {0}")]
     Invalid(#[from] Flaw),
+    /// It names a key (`kid`) that is not here but may come, as it is looked for: the same token may be accepted in a few seconds.
+    #[error("the token's key is not known yet")]
+    UnknownKey {
+        /// The name of the key.
+        kid: String,
+    },
     /// It can be believed, but not now: the client should fetch another one.
     #[error("the token {0}")]
     Expired(Untimely),
@@ -130,6 +138,8 @@ struct Rules {
 pub(crate) struct Verifier {
     rules: Rules,
     sources: sources::Sources,
+    /// The key set that is fetched, if one is.
+    remote: Option<remote::Remote>,
     /// Replaced as a whole; a check works with the keys that there were when it began.
     keys: RwLock<Arc<Keys>>,
 }
@@ -153,7 +163,8 @@ struct Header {
 }
 
 impl Verifier {
-    /// With the keys of `tokens`, whose files are read now, and the keys that were left out.
+    /// With the keys of `tokens`, whose files are read now, and the keys that were left out. A set with a URL is fetched by
+    /// [`remote::keep_keys`].
     pub(crate) fn new(tokens: &Tokens) -> Result<(Self, Inventory), SourceError> {
         let sources = sources::Sources::new(tokens);
         let (keys, inventory) = sources.read()?;
@@ -165,20 +176,28 @@ impl Verifier {
                 must_expire: tokens.require_exp,
             },
             sources,
-            keys: RwLock::new(Arc::new(keys)),
+            remote: remote::Remote::new(tokens)?,
+            keys: RwLock::new(Arc::new(Keys {
+                local: keys.into(),
+                ..Keys::default()
+            })),
         };
         Ok((verifier, inventory))
     }
 
     /// Reads the files with keys again if they have changed. After an error the old keys stay.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called once connections take tokens"))]
     pub(crate) fn reload(&self) -> Result<Option<Inventory>, SourceError> {
         if !self.sources.have_changed() {
             return Ok(None);
         }
         let (keys, inventory) = self.sources.read()?;
-        *self.keys.write() = Arc::new(keys);
+        self.replace(|held| held.local = keys.into());
         Ok(Some(inventory))
+    }
+
+    /// Changes the keys that there are from now on.
+    fn replace(&self, change: impl FnOnce(&mut Keys)) {
+        change(Arc::make_mut(&mut self.keys.write()));
     }
 
     /// Checks a token that a client connects or stays connected with.
@@ -222,31 +241,20 @@ impl Verifier {
     }
 
     /// The claims of `token`, if its signature is right.
-    fn signed(&self, token: &str) -> Result<Claims, Flaw> {
-        if token.len() > LONGEST {
-            return Err(Flaw::TooLong);
+    fn signed(&self, token: &str) -> Result<Claims, TokenError> {
+        let (keys, header) = (Arc::clone(&self.keys.read()), header_of(token)?);
+        let flaw = match signed_by(&keys, token, &header) {
+            Ok(claims) => return Ok(claims),
+            Err(flaw) => flaw,
+        };
+        // Only now: a token that names the shared secret is right, whatever it calls it.
+        let (Some(remote), Some(kid)) = (&self.remote, header.kid) else {
+            return Err(flaw.into());
+        };
+        match !keys.have(&kid) && remote.miss(&kid) {
+            true => Err(TokenError::UnknownKey { kid }),
+            false => Err(flaw.into()),
         }
-        let header = header(token)?;
-        if header.crit.is_some() {
-            return Err(Flaw::Critical);
-        }
-        // Before the keys: the same answer whatever keys there are.
-        let algorithm = header.alg.parse::<Algorithm>().map_err(|_| Flaw::Algorithm)?;
-        let (message, signature) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
-        let keys = Arc::clone(&self.keys.read());
-        let mut flaw = Flaw::NoKey;
-        for key in keys.for_token(header.kid.as_deref()) {
-            if !key.algorithms.contains(&algorithm) {
-                flaw = if flaw == Flaw::NoKey { Flaw::Algorithm } else { flaw };
-                continue;
-            }
-            match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm) {
-                Ok(true) => return claims(token),
-                Ok(false) => flaw = Flaw::Signature,
-                Err(_) => return Err(Flaw::Malformed),
-            }
-        }
-        Err(flaw)
     }
 
     fn check_origin(&self, claims: &Claims) -> Result<(), Flaw> {
@@ -274,8 +282,36 @@ impl Verifier {
     }
 }
 
-fn header(token: &str) -> Result<Header, Flaw> {
-    serde_json::from_slice(&part(token, 0)?).map_err(|_| Flaw::Malformed)
+/// The header of `token`, if there is nothing in the way of checking its signature.
+fn header_of(token: &str) -> Result<Header, Flaw> {
+    if token.len() > LONGEST {
+        return Err(Flaw::TooLong);
+    }
+    let header: Header = serde_json::from_slice(&part(token, 0)?).map_err(|_| Flaw::Malformed)?;
+    match header.crit {
+        Some(_) => Err(Flaw::Critical),
+        None => Ok(header),
+    }
+}
+
+/// The claims of `token`, whose header is `header`, if one of `keys` signed it.
+fn signed_by(keys: &Keys, token: &str, header: &Header) -> Result<Claims, Flaw> {
+    // Before the keys: the same answer whatever keys there are.
+    let algorithm = header.alg.parse::<Algorithm>().map_err(|_| Flaw::Algorithm)?;
+    let (message, signature) = token.rsplit_once('.').ok_or(Flaw::Malformed)?;
+    let mut flaw = Flaw::NoKey;
+    for key in keys.for_token(header.kid.as_deref()) {
+        if !key.algorithms.contains(&algorithm) {
+            flaw = if flaw == Flaw::NoKey { Flaw::Algorithm } else { flaw };
+            continue;
+        }
+        match jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, algorithm) {
+            Ok(true) => return claims(token),
+            Ok(false) => flaw = Flaw::Signature,
+            Err(_) => return Err(Flaw::Malformed),
+        }
+    }
+    Err(flaw)
 }
 
 /// What a token says, believed or not.

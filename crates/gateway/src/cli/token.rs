@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{WRONG_SETTINGS, load, print};
 use crate::config::{Sources, Tokens};
 use crate::token::create::create;
-use crate::token::{Inspection, LONGEST, Verifier};
+use crate::token::{Inspection, Inventory, LONGEST, Verifier};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
@@ -22,7 +22,7 @@ pub(super) enum TokenCommand {
     /// Show what a token says and whether it would be accepted; exit 0 only if it would
     ///
     /// Prints header and claims as JSON, with the outcome of each check under the keys and rules of the settings: signature, times, audience
-    /// and issuer. A token with a channel is judged as its user's subscription to it, any other one as a connection's.
+    /// and issuer. A key set with a URL is fetched. A token with a channel is judged as its user's subscription to it, any other one as a connection's.
     Inspect {
         /// The token; - reads it from stdin, which keeps it out of the list of processes
         token: String,
@@ -134,8 +134,22 @@ fn inspect(token: &str, tokens: &Tokens) -> ExitCode {
     for key in &inventory.left_out {
         eprintln!("fanfare: tokens.jwks_file: {key}");
     }
-    if inventory.keys == 0 {
-        eprintln!("fanfare: there is no key: set tokens.hmac_secret, tokens.public_key_file or tokens.jwks_file");
+    let fetched = match fetch(&verifier) {
+        Ok(fetched) => fetched,
+        // The other keys may do.
+        Err(error) => {
+            eprintln!("fanfare: tokens.jwks_url: {error}");
+            None
+        }
+    };
+    let fetched_keys = fetched.as_ref().map_or(0, |fetched| fetched.keys);
+    for key in fetched.iter().flat_map(|fetched| &fetched.left_out) {
+        eprintln!("fanfare: tokens.jwks_url: {key}");
+    }
+    if inventory.keys + fetched_keys == 0 {
+        eprintln!(
+            "fanfare: there is no key: set tokens.hmac_secret, tokens.public_key_file, tokens.jwks_file or tokens.jwks_url"
+        );
     }
     let token = match token {
         "-" => from_stdin(),
@@ -155,6 +169,12 @@ fn inspect(token: &str, tokens: &Tokens) -> ExitCode {
         }
         Err(flaw) => refused(&format!("the token is invalid: {flaw}")),
     }
+}
+
+/// Fetches the key set if there is a URL, so that what is told here is what a gateway would find.
+fn fetch(verifier: &Verifier) -> Result<Option<Inventory>, Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(verifier.fetch())?)
 }
 
 fn from_stdin() -> std::io::Result<String> {

@@ -156,6 +156,8 @@ fn redis(config: &Config, found: &mut Found) {
 
 /// Fewest bytes of a secret that tokens are signed with. Whoever has one token can try secrets as fast as their machines go.
 const SHORTEST_SECRET: usize = 32;
+/// More often, the issuer is not asked for its keys.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(10);
 /// Most that clocks may differ; more would let expired tokens live on.
 const LONGEST_LEEWAY: Duration = Duration::from_secs(60);
 
@@ -173,6 +175,9 @@ fn tokens(config: &Config, found: &mut Found) {
     );
     found.when(tokens.leeway > LONGEST_LEEWAY, &["tokens.leeway"], || {
         "at most 1m".into()
+    });
+    found.when(tokens.jwks_refresh < SHORTEST_REFRESH, &["tokens.jwks_refresh"], || {
+        "at least 10s".into()
     });
     let empty = |text: &String| text.is_empty();
     found.when(tokens.issuer.as_ref().is_some_and(empty), &["tokens.issuer"], || {

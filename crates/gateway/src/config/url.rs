@@ -21,7 +21,7 @@ pub enum UrlError {
     #[error("it is not one")]
     NotHttp,
     /// It has a name or a password in it.
-    #[error("a login does not belong in a URL; send it as a header (backend.static_headers)")]
+    #[error("a login does not belong in a URL")]
     Login,
     /// It has a part behind a `#`, which is never sent.
     #[error("it must not have a fragment (#)")]

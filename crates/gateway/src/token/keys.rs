@@ -3,6 +3,8 @@
 //! Does not know where keys are kept. Invariant: the algorithms of a key come from its own kind or from the settings, never from a token,
 //! so a token cannot have a public key taken for a shared secret.
 
+use std::sync::Arc;
+
 use jsonwebtoken::{Algorithm, DecodingKey};
 use simple_asn1::ASN1Block;
 
@@ -137,9 +139,14 @@ fn without_zeros(number: &[u8]) -> &[u8] {
     number.get(zeros..).unwrap_or_default()
 }
 
-/// All keys at one time. Another set takes its place as a whole.
-#[derive(Debug, Default)]
-pub(super) struct Keys(pub(super) Vec<Key>);
+/// All keys at one time. Another collection takes its place as a whole.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Keys {
+    /// Those of the settings and files.
+    pub(super) local: Arc<[Key]>,
+    /// Those of the set that was fetched last.
+    pub(super) fetched: Arc<[Key]>,
+}
 
 impl Keys {
     /// The keys that a token with this `kid` may be signed with.
@@ -148,9 +155,17 @@ impl Keys {
     /// without a name: issuers often name a shared secret although we know it under no name. The name is compared and nothing else; it is no
     /// path and no query.
     pub(super) fn for_token<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
-        let is_known = kid.is_some() && self.0.iter().any(|key| key.kid.as_deref() == kid);
-        let wanted = if is_known { kid } else { None };
-        self.0.iter().filter(move |key| key.kid.as_deref() == wanted)
+        let wanted = kid.filter(|kid| self.have(kid));
+        self.all().filter(move |key| key.kid.as_deref() == wanted)
+    }
+
+    /// Whether one of them is called `kid`.
+    pub(super) fn have(&self, kid: &str) -> bool {
+        self.all().any(|key| key.kid.as_deref() == Some(kid))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Key> {
+        self.local.iter().chain(self.fetched.iter())
     }
 }
 

@@ -7,11 +7,12 @@ use jsonwebtoken::Algorithm;
 use parking_lot::Mutex;
 
 use super::jwks::{self, LeftOut, SetError};
-use super::keys::{Key, KeyError, Keys};
+use super::keys::{Key, KeyError};
 use crate::config::{Secret, Tokens};
+use crate::http_client::TrustError;
 
-/// More than any key or set has; what is longer is some other file.
-const LONGEST_FILE: u64 = 1 << 20;
+/// More bytes than any key or set has; what is longer is something else.
+pub(super) const LONGEST_SET: usize = 1 << 20;
 
 /// Why the keys of a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub(crate) enum SourceError {
         /// What is wrong.
         source: SetError,
     },
+    /// No certificate can be trusted where a key set would be fetched.
+    #[error("cannot fetch the key set over TLS: {0}")]
+    Trust(#[from] TrustError),
 }
 
 impl SourceError {
@@ -49,6 +53,7 @@ impl SourceError {
             Self::Read { source, .. } => format!("the file cannot be read: {source}"),
             Self::Key { source, .. } => source.to_string(),
             Self::Set { source, .. } => source.to_string(),
+            Self::Trust(error) => error.to_string(),
         }
     }
 }
@@ -62,7 +67,7 @@ pub(crate) struct Inventory {
     pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// All places that keys come from. A set that is fetched from elsewhere would be another place here.
+/// All places that keys come from but the URL of a set, which is in `remote.rs`.
 #[derive(Debug)]
 pub(super) struct Sources {
     secret: Option<(Secret, Vec<Algorithm>)>,
@@ -93,7 +98,7 @@ impl Sources {
     }
 
     /// All keys.
-    pub(super) fn read(&self) -> Result<(Keys, Inventory), SourceError> {
+    pub(super) fn read(&self) -> Result<(Vec<Key>, Inventory), SourceError> {
         // Before the files: one that changes while it is read is read again. And before errors: a file is told wrong once.
         *self.seen.lock() = self.dates();
         let mut keys = Vec::new();
@@ -113,7 +118,7 @@ impl Sources {
             keys: keys.len(),
             left_out,
         };
-        Ok((Keys(keys), inventory))
+        Ok((keys, inventory))
     }
 
     fn dates(&self) -> [Option<SystemTime>; 2] {
@@ -148,7 +153,7 @@ pub(crate) fn flaw_of_key_set(path: &Path) -> Option<SourceError> {
 fn read(path: &Path) -> Result<String, SourceError> {
     let read = || {
         let length = std::fs::metadata(path)?.len();
-        match length > LONGEST_FILE {
+        match length > LONGEST_SET as u64 {
             true => Err(std::io::Error::other(format!("{length} bytes are too many"))),
             false => std::fs::read_to_string(path),
         }

@@ -18,6 +18,7 @@ use crate::grant::{Grant, Overrides};
 
 mod contents;
 mod files;
+mod remote;
 
 /// Of the tokens that are well known.
 const SECRET: &str = "fanfare-secret";

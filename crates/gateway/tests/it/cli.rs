@@ -512,6 +512,36 @@ fn keys_in_files() {
 }
 
 #[test]
+fn keys_behind_a_url() {
+    let issuers: serde_json::Value =
+        serde_json::from_str(include_str!("../../src/token/test_keys.json")).expect("the file is right");
+    let issuer = issuers
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|issuer| issuer["name"] == "ES384");
+    let issuer = issuer.expect("it is there");
+    let text = issuer["with_kid"].as_str().expect("text");
+    let set = serde_json::json!({"keys": [issuer["jwk"], {"kty": "oct", "k": "aHVzaA"}]}).to_string();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{set}", set.len());
+    let inspect_with = |port: u16| {
+        let mut command = fanfare(&["token", "inspect", "-"]);
+        command.env("FANFARE__TOKENS__JWKS_URL", format!("http://127.0.0.1:{port}/keys"));
+        inspect(&mut command, text)
+    };
+    let (code, page, stderr) = inspect_with(answer_once(answer.leak()));
+    assert_eq!((code, &page["checks"]["signature"]), (0, &"ok".into()), "{stderr}");
+    assert!(
+        stderr.contains("tokens.jwks_url: key 2 is left out: a shared secret"),
+        "{stderr}"
+    );
+    let (code, page, stderr) = inspect_with(answer_once("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"));
+    assert_eq!((code, &page["accepted"]), (1, &false.into()), "{stderr}");
+    assert!(stderr.contains("/keys answered with status 404"), "{stderr}");
+    assert!(stderr.contains("there is no key: set tokens.hmac_secret"), "{stderr}");
+}
+
+#[test]
 fn tokens_that_cannot_be_created() {
     let create = |arguments: &[&str]| token(&[&["create"], arguments].concat());
     check(&mut create(&[]), 2, &[], &["--user"]);

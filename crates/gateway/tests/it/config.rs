@@ -552,6 +552,17 @@ fn secrets_of_tokens_are_long() {
         "with a secret there must be an algorithm",
     );
     check_conflict(&file("[tokens]\nleeway = '61s'"), &["tokens.leeway"], "at most 1m");
+    check_conflict(
+        &file("[tokens]\njwks_refresh = '9s'"),
+        &["tokens.jwks_refresh"],
+        "at least 10s",
+    );
+    check_mistakes(
+        &file("[tokens]\njwks_url = 'issuer.example/keys'"),
+        &[
+            "tokens.jwks_url = \"***\" (file F): expected a URL such as \"http://app:8000/path\" or \"https://app.example/path\"; it is not one",
+        ],
+    );
     check_conflict(&file("[tokens]\nissuer = ''"), &["tokens.issuer"], "must not be empty");
     check_conflict(
         &file("[tokens]\naudience = ['']"),
@@ -724,7 +735,7 @@ fn settings_of_the_backend() {
     check("[backend]\nconnect = 'a:80'", "it is not one");
     check(
         "[backend]\nconnect = 'http://ann@a'",
-        "send it as a header (backend.static_headers)",
+        "a login does not belong in a URL",
     );
     check("[backend]\nheaders = ['a b']", "invalid HTTP header name");
     check(
