@@ -5,10 +5,11 @@ use std::time::Duration;
 use bus::Outgoing;
 use protocol::{Channel, ClientInfo};
 
+use crate::backend::Call;
 use crate::connections::ConnectionId;
 
 /// Something that only the node can do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Ask {
     /// Publish this; `from` wants to know what came of it.
     Publish {
@@ -28,6 +29,13 @@ pub(crate) enum Ask {
     },
     /// Let everybody know that a client has come to a channel, or has left it.
     Attend(Attendance),
+    /// Ask the backend, and bring `from` its word; the request is the number of the question.
+    Consult {
+        /// What.
+        call: Box<Call>,
+        /// Who asks.
+        from: Asker,
+    },
     /// Look who is in a channel, and answer `from`.
     Read {
         /// Which channel.
@@ -80,6 +88,7 @@ impl Ask {
                 outgoing.data.len() + attributes
             }
             Self::Subscribe { channel, .. } | Self::Read { channel, .. } => channel.as_str().len(),
+            Self::Consult { .. } => size_of::<Call>(),
             Self::Attend(attendance) => attendance.client.connection.len() + attendance.client.channel.len(),
         }
     }

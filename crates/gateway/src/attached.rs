@@ -129,6 +129,7 @@ impl Shared {
                 Item::Publication(publication, at) => connections.hub.collect(&publication, at),
                 Item::Subscribed(subscribed) => connections.subscribed(subscribed.0, subscribed.1),
                 Item::Answer(answer) => connections.answer(answer.0, answer.1),
+                Item::Consulted(word) => connections.consulted(word.0, word.1),
                 Item::Order(order) => connections.obey(order.0, order.1),
                 Item::Count(count) => {
                     // Whoever asked may have given up.

@@ -25,10 +25,10 @@ mod headers;
 mod question;
 
 pub(crate) use answer::ERROR_CODES;
-#[cfg_attr(not(test), expect(unused_imports, reason = "for those who will ask"))]
-pub(crate) use answer::{Connection, Publication, Renewal, Reply, Subscription, Verdict};
+#[cfg(test)]
+pub(crate) use answer::Subscription;
+pub(crate) use answer::{Connection, Publication, Renewal, Reply, Verdict};
 pub(crate) use headers::RealHeaders;
-#[cfg_attr(not(test), expect(unused_imports, reason = "for those who will ask"))]
 pub(crate) use question::{Call, Caller, Event, Question};
 
 /// Longest pause before a question is asked again. It is random, so that questions that failed together do not come back together.

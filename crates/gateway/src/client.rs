@@ -16,12 +16,13 @@ use uuid::Uuid;
 
 use crate::allowance::{Allowance, Rate};
 use crate::ask::{Attendance, Reading};
+use crate::backend::{Call, Failure, RealHeaders, Reply, Verdict};
 use crate::stats::Dropped;
 
 mod plain;
 mod session;
 
-pub(crate) use plain::{Mode, Plain, Who};
+pub(crate) use plain::{Approval, Mode, Plain, Who};
 pub(crate) use session::{Order, Session, Terms};
 
 /// Who is behind a connection, and how much of its allowance is used.
@@ -51,6 +52,17 @@ pub(crate) struct MessageLimit {
 struct Messages {
     allowance: Allowance,
     closes: bool,
+}
+
+/// How a client came, for the backend to know.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    /// Such as `websocket`.
+    pub(crate) transport: &'static str,
+    /// `json` or `protobuf`.
+    pub(crate) protocol: &'static str,
+    /// Of its request.
+    pub(crate) headers: Arc<RealHeaders>,
 }
 
 /// The time, by both clocks.
@@ -85,6 +97,8 @@ pub(crate) enum Action {
         what: Reading,
         request: u32,
     },
+    /// Have the backend asked, and say by [`Client::consulted`] what came of it.
+    Consult { call: Box<Call>, number: u32 },
     /// Answer a request.
     Answer {
         request: u32,
@@ -196,7 +210,7 @@ impl Client {
             });
         }
         match &mut self.talk {
-            Talk::Plain(plain) => actions.push(plain.receive(&self.dialect, message, self.json_depth, at.now)),
+            Talk::Plain(plain) => actions.extend(plain.receive(&self.dialect, message, self.json_depth, at.now)),
             Talk::Session(session) => session.receive(self.dialect.decode(message, self.json_depth), at, actions),
         }
     }
@@ -212,6 +226,20 @@ impl Client {
     pub(crate) fn answered(&mut self, request: u32, result: Result<Answer, CommandError>, actions: &mut Vec<Action>) {
         if let Talk::Session(session) = &mut self.talk {
             session.answered(request, result, actions);
+        }
+    }
+
+    /// The backend has answered question `number`, or could not be asked: adds what to do about it.
+    pub(crate) fn consulted(
+        &mut self,
+        number: u32,
+        outcome: Result<Verdict<Reply>, Failure>,
+        at: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        match &mut self.talk {
+            Talk::Plain(plain) => plain.consulted(outcome, actions),
+            Talk::Session(session) => session.consulted(number, outcome, at, actions),
         }
     }
 

@@ -97,7 +97,7 @@ impl Cluster {
         answers: &mut mpsc::UnboundedReceiver<(Uuid, Reply)>,
     ) -> Result<Survey, PublishError> {
         let deadline = Instant::now() + PATIENCE;
-        let nodes: Result<Vec<Uuid>, PublishError> = Ok(Vec::new());
+        let nodes = self.bus.presence().nodes().await;
         let message = Message::Ask { number, question }.encode();
         self.bus.tell(Addressee::Everyone, message).await?;
         let mut survey = Survey {

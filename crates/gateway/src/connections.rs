@@ -14,6 +14,7 @@ use protocol::{Channel, Close, CommandError};
 
 use crate::admission::Admitted;
 use crate::ask::{Ask, Asker};
+use crate::backend::{Failure, Reply, Verdict};
 use crate::client::{Action, Client, Hearing, Moment, Order};
 use crate::directory::{Directory, Place};
 use crate::drain::{Pace, Schedule};
@@ -253,6 +254,10 @@ impl<W: Wire> Connections<W> {
                 }
             }
             Action::Unsubscribe { channel } => self.leave_one(key, &channel),
+            Action::Consult { call, number } => self.asks.push(Ask::Consult {
+                call,
+                from: asker(number),
+            }),
             Action::Attend(attendance) => self.asks.push(Ask::Attend(attendance)),
             Action::Read { channel, what, request } => self.asks.push(Ask::Read {
                 channel,
@@ -298,7 +303,7 @@ impl<W: Wire> Connections<W> {
         let channel = interest.channel().clone();
         self.arrived.entry(key).or_default().push(interest);
         self.let_client(key, |client, at, actions| {
-            client.heard(&channel, asker.request, at, actions)
+            client.heard(&channel, asker.request, at, actions);
         });
         let is_arriving = |connection: &Connection<W>| connection.client.is_arriving();
         if !self.table.slab.get(key).is_some_and(is_arriving) {
@@ -311,8 +316,19 @@ impl<W: Wire> Connections<W> {
     pub(crate) fn answer(&mut self, asker: Asker, result: Result<Answer, CommandError>) {
         let Some(key) = self.find(asker.connection) else { return };
         self.let_client(key, |client, _, actions| {
-            client.answered(asker.request, result, actions)
+            client.answered(asker.request, result, actions);
         });
+    }
+
+    /// The backend has said something about a connection, or could not be asked.
+    pub(crate) fn consulted(&mut self, asker: Asker, outcome: Result<Verdict<Reply>, Failure>) {
+        let Some(key) = self.find(asker.connection) else { return };
+        if self.table.slab[key].state == State::Open {
+            self.let_client(key, |client, at, actions| {
+                client.consulted(asker.request, outcome, at, actions);
+            });
+            self.watch(key);
+        }
     }
 
     /// The application wants something of a connection.

@@ -4,6 +4,7 @@
 //! client counts more than its form: what is wrong is put right, and never makes it a failure. Invariant: the code is from 3000 to 4999, and
 //! the reason has 1 to 123 bytes, as a Close frame has room for, and is not JSON.
 
+use protocol::{ApplicationReason, Close};
 use serde::de::IgnoredAny;
 
 /// Most bytes of a reason in a Close frame (RFC 6455, section 5.5).
@@ -47,6 +48,11 @@ impl Disconnect {
     /// Its reason.
     pub(crate) fn reason(&self) -> &str {
         &self.reason
+    }
+
+    /// How the connection is closed.
+    pub(crate) fn close(&self) -> Close {
+        ApplicationReason::new(self.code, &self.reason).map_or(Close::ByServer, Close::Application)
     }
 }
 

@@ -4,25 +4,24 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use actix_http::ws::{HandshakeError, verify_handshake};
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, Version, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use protocol::dialect::Format;
-use protocol::{Channel, ClientInfo, Dialect};
-use uuid::Uuid;
+use protocol::{Channel, Dialect};
 
 use crate::admission::{Admitted, Full};
-use crate::allowance::Allowance;
-use crate::ask::Attendance;
-use crate::channel_rules::{Entry, Right, Standing};
-use crate::client::{Client, Mode, Plain, Session, Talk, Who};
+use crate::backend::RealHeaders;
+use crate::client::{Client, Origin, Session, Talk};
 use crate::interest::Interest;
 use crate::metrics::Rejected;
 use crate::node::Node;
-use crate::token::{Bearer, TokenError};
+use crate::token::TokenError;
+
+mod raw;
 
 /// How long a handshake waits for Redis to confirm the subscription.
 const CONFIRMATION: Duration = Duration::from_secs(1);
@@ -74,6 +73,8 @@ pub(crate) enum Refusal {
     Draining,
     #[error("the bus does not answer")]
     Bus,
+    #[error("the application does not answer")]
+    Backend,
 }
 
 impl Refusal {
@@ -86,6 +87,7 @@ impl Refusal {
             Self::Full(full) => (*full).into(),
             Self::Draining => Rejected::Draining,
             Self::Bus => Rejected::Bus,
+            Self::Backend => Rejected::Backend,
         }
     }
 }
@@ -100,10 +102,12 @@ impl ResponseError for Refusal {
             Self::NotAWebSocket => StatusCode::UPGRADE_REQUIRED,
             Self::Handshake(_) | Self::HttpVersion | Self::Body => StatusCode::BAD_REQUEST,
             Self::Origin | Self::Forbidden => StatusCode::FORBIDDEN,
+            // Its key may be known in a moment.
+            Self::Token(TokenError::UnknownKey { .. }) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoToken | Self::Token(_) => StatusCode::UNAUTHORIZED,
             Self::UnknownChannel => StatusCode::NOT_FOUND,
             Self::Full(Full::Address) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Full(Full::Node) | Self::Draining | Self::Bus => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full(Full::Node) | Self::Draining | Self::Bus | Self::Backend => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -160,29 +164,15 @@ async fn judge(node: &Node, request: &HttpRequest, purpose: Purpose<'_>, lane: u
         return Err(Refusal::Origin);
     }
     match purpose {
-        Purpose::Raw(channel) => raw(node, request, channel, lane).await,
+        Purpose::Raw(channel) => plain(node, request, channel, lane).await,
         Purpose::Centrifuge => centrifuge(node, request, lane),
     }
 }
 
-async fn raw(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> Result<Pass, Refusal> {
+async fn plain(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> Result<Pass, Refusal> {
     let channel = Channel::parse(channel).map_err(|_| Refusal::UnknownChannel)?;
     let right = node.rules.right(&channel).ok_or(Refusal::UnknownChannel)?;
-    let bearer = match token(request) {
-        // The query of the bare channel is the application's own.
-        _ if right.is_bare => None,
-        Some(token) => Some(
-            node.tokens
-                .bearer(token, &channel, SystemTime::now())
-                .map_err(Refusal::Token)?,
-        ),
-        None => None,
-    };
-    let standing = standing(&right, &channel, bearer.as_ref())?;
-    let mut plain = plain(&right, &channel, standing, bearer);
-    if node.echoes && right.is_bare {
-        plain.mode = Mode::Echoes;
-    }
+    let plain = raw::admit(node, request, &channel, &right).await?;
     let admitted = node.admission.admit(address(node, request))?;
     let mut interest = node.interests.hold(&channel, Some(lane), right.rule().window);
     if tokio::time::timeout(CONFIRMATION, interest.confirmed()).await.is_err() {
@@ -200,83 +190,13 @@ async fn raw(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -> 
     })
 }
 
-/// How a client with this token, or none, comes to `channel`.
-fn standing(right: &Right<'_>, channel: &Channel, bearer: Option<&Bearer>) -> Result<Standing, Refusal> {
-    let user = bearer.map_or("", |bearer| &bearer.user);
-    let is_granted = bearer.is_some_and(|bearer| bearer.grant.is_some());
-    match right.entry(channel, user) {
-        Entry::Closed => Err(Refusal::Forbidden),
-        _ if is_granted => Ok(Standing::ByToken),
-        Entry::Open => Ok(Standing::Subscribed),
-        Entry::Token if bearer.is_none() => Err(Refusal::NoToken),
-        // No backend is known that could be asked.
-        Entry::Token | Entry::Backend => Err(Refusal::Forbidden),
-    }
-}
-
-/// A plain WebSocket that comes to `channel` like this.
-fn plain(right: &Right<'_>, channel: &Channel, standing: Standing, bearer: Option<Bearer>) -> Plain {
-    let rule = right.rule();
-    let mut plain = Plain::new(match right.may_publish(standing) {
-        Some(true) => Mode::Publishes,
-        Some(false) | None => Mode::Listens,
-    });
-    plain.message_size = rule.message_size;
-    plain.allowance = rule
-        .publish_rate()
-        .map(|rate| Box::new(Allowance::new(rate, Instant::now())));
-    let grant = bearer
-        .as_ref()
-        .and_then(|bearer| bearer.grant.clone())
-        .unwrap_or_default();
-    let is_present = grant.overrides.presence.unwrap_or(rule.presence);
-    let is_announced = grant.overrides.join_leave.unwrap_or(rule.join_leave);
-    let is_seen = is_present || is_announced;
-    if right.is_bare || (bearer.is_none() && !is_seen) {
-        return plain;
-    }
-    let id = Uuid::new_v4();
-    let (user, info, expires) = match bearer {
-        Some(bearer) => (bearer.user, bearer.info, bearer.expires),
-        None => Default::default(),
+/// What of a request's headers the backend is told.
+fn headers(node: &Node, request: &HttpRequest) -> Arc<RealHeaders> {
+    let Some(backend) = &node.terms.backend else {
+        return Arc::default();
     };
-    plain.expires =
-        expires.map(|expires| Instant::now() + expires.duration_since(SystemTime::now()).unwrap_or_default());
-    plain.who = Some(Box::new(Who {
-        client: id,
-        user: user.as_str().into(),
-    }));
-    plain.place = is_seen.then(|| {
-        Box::new(Attendance {
-            channel: channel.clone(),
-            client: Box::new(ClientInfo {
-                user,
-                client: id.to_string(),
-                connection: info.unwrap_or_default(),
-                channel: grant.info.unwrap_or_default(),
-            }),
-            comes: true,
-            is_present,
-            is_announced,
-        })
-    });
-    plain
-}
-
-/// The token that a request brings, in a header or, for browsers, in its query.
-fn token(request: &HttpRequest) -> Option<&str> {
-    let header = request.headers().get(header::AUTHORIZATION);
-    let of_header = header.and_then(|header| header.to_str().ok()?.split_once(' '));
-    let of_header = of_header
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    let of_query = || {
-        request
-            .query_string()
-            .split('&')
-            .find_map(|part| part.strip_prefix("token="))
-    };
-    of_header.or_else(of_query)
+    let headers = request.headers().iter();
+    Arc::new(backend.keep_headers(headers.map(|(name, value)| (name.as_str(), value.as_bytes()))))
 }
 
 fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, Refusal> {
@@ -295,7 +215,18 @@ fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, R
         None => Format::Json,
     };
     let dialect = Dialect::Centrifuge(format);
-    let session = Session::new(Arc::clone(&node.terms));
+    let origin = match &node.terms.backend {
+        None => Arc::clone(&node.terms.untold),
+        Some(_) => Arc::new(Origin {
+            transport: "websocket",
+            protocol: match format {
+                Format::Json => "json",
+                Format::Protobuf => "protobuf",
+            },
+            headers: headers(node, request),
+        }),
+    };
+    let session = Session::new(Arc::clone(&node.terms), origin);
     Ok(Pass {
         lane,
         admitted: node.admission.admit(address(node, request))?,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use protocol::json::JsonError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// What is later than this is this: the year 9999, which every format of dates can write.
@@ -27,33 +27,42 @@ pub(crate) struct Grant {
 }
 
 /// What is otherwise than the rule of a channel says; `None` leaves it as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Overrides {
     /// Whether the client is counted as present.
-    #[serde(deserialize_with = "switch")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub(crate) presence: Option<bool>,
     /// Whether others are told that it came and went.
-    #[serde(deserialize_with = "switch")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub(crate) join_leave: Option<bool>,
     /// Whether what it missed is sent when it comes back, without its asking.
-    #[serde(deserialize_with = "switch")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub(crate) force_recovery: Option<bool>,
     /// Whether losses are found, without its asking.
-    #[serde(deserialize_with = "switch")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub(crate) force_positioning: Option<bool>,
     /// Whether it is told who comes and goes, without its asking.
-    #[serde(deserialize_with = "switch")]
+    #[serde(with = "switch", skip_serializing_if = "Option::is_none")]
     pub(crate) force_push_join_leave: Option<bool>,
 }
 
 /// `{"value": true}`, as overrides are written.
-fn switch<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
-    #[derive(Deserialize)]
+mod switch {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize, Serialize)]
     struct Switch {
         value: bool,
     }
-    Option::<Switch>::deserialize(from).map(|switch| switch.map(|switch| switch.value))
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<bool>, to: S) -> Result<S::Ok, S::Error> {
+        value.map(|value| Switch { value }).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<bool>, D::Error> {
+        Option::<Switch>::deserialize(from).map(|switch| switch.map(|switch| switch.value))
+    }
 }
 
 /// A payload without the whitespace between its tokens: a dialect may end its messages with a line break.

@@ -17,6 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::admission::Admitted;
 use crate::ask::Asker;
+use crate::backend::{Failure, Reply, Verdict};
 use crate::client::{Client, Order};
 use crate::cluster::Counts;
 use crate::connections::ConnectionId;
@@ -33,6 +34,8 @@ pub(crate) enum Item {
     Subscribed(Box<(Asker, Interest)>),
     /// What came of something else that somebody asked for.
     Answer(Box<(Asker, Result<Answer, CommandError>)>),
+    /// What the backend said to a question of a connection.
+    Consulted(Box<(Asker, Result<Verdict<Reply>, Failure>)>),
     /// Something that the application wants of a connection.
     Order(Box<(ConnectionId, Order)>),
     /// Say how many subscribers the channels that match have.

@@ -17,6 +17,7 @@ use protocol::frame::Limits;
 use socket2::{Domain, Socket, Type};
 
 use crate::admission::{Admission, AdmissionLimits};
+use crate::backend::Backend;
 use crate::config::Config;
 use crate::connections::{LaneSettings, Rhythm};
 use crate::directory::Directory;
@@ -42,7 +43,6 @@ mod admission;
 mod allowance;
 mod ask;
 mod attached;
-#[cfg_attr(not(test), expect(dead_code, reason = "asked once clients are let in by it"))]
 mod backend;
 mod client;
 mod cluster;
@@ -52,6 +52,7 @@ mod directory;
 mod disconnect;
 mod door;
 mod drain;
+mod errands;
 mod files;
 mod grant;
 mod http_client;
@@ -64,6 +65,7 @@ mod metrics;
 mod node;
 mod outbound;
 mod outbox;
+mod presence;
 mod reactor;
 mod relay;
 mod rest;
@@ -109,6 +111,9 @@ pub enum StartError {
     /// The system gave no thread, socket or the like.
     #[error("cannot start")]
     System(#[from] io::Error),
+    /// The application's backend cannot be asked.
+    #[error("cannot ask the backend")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The keys of tokens cannot be used.
     #[error("cannot check tokens")]
     Tokens(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -181,6 +186,7 @@ impl Gateway {
             ),
         };
 
+        let backend = Backend::new(&config.backend, &metrics).map_err(|error| StartError::Backend(error.into()))?;
         let (node_thread, bus) = NodeThread::start(&config)?;
         let interests = Interests::new(Arc::clone(&bus), lane_count);
         let limits = AdmissionLimits {
@@ -206,6 +212,7 @@ impl Gateway {
                 metrics,
                 directory,
                 tokens,
+                backend: backend.map(Arc::new),
             },
         ));
         node_thread.run(&node, Arc::clone(&outbound), public);

@@ -42,10 +42,11 @@ pub(crate) enum Rejected {
     BadRequest,
     Draining,
     Bus,
+    Backend,
 }
 
 impl Rejected {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Capacity,
         Self::Address,
         Self::Origin,
@@ -54,6 +55,7 @@ impl Rejected {
         Self::BadRequest,
         Self::Draining,
         Self::Bus,
+        Self::Backend,
     ];
 
     fn label(self) -> &'static str {
@@ -66,6 +68,7 @@ impl Rejected {
             Self::BadRequest => "bad_request",
             Self::Draining => "draining",
             Self::Bus => "bus",
+            Self::Backend => "backend",
         }
     }
 }

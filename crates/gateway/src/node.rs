@@ -8,6 +8,7 @@ use bus::{Bus, Counter};
 
 use crate::admission::Admission;
 use crate::allowance::Rate;
+use crate::backend::Backend;
 use crate::channel_rules::ChannelRules;
 use crate::client::{MessageLimit, Terms};
 use crate::cluster::Cluster;
@@ -30,7 +31,6 @@ pub(crate) struct Node {
     /// Whether clients of the bare channel hear only themselves.
     pub(crate) echoes: bool,
     pub(crate) rules: Arc<ChannelRules>,
-    pub(crate) tokens: Arc<Verifier>,
     /// What holds for clients that talk in commands.
     pub(crate) terms: Arc<Terms>,
     pub(crate) message_limit: Option<MessageLimit>,
@@ -58,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) tokens: Arc<Verifier>,
+    pub(crate) backend: Option<Arc<Backend>>,
 }
 
 /// Shows that a loop still turns.
@@ -79,6 +80,7 @@ impl Node {
             metrics,
             directory,
             tokens,
+            backend,
         } = parts;
         let limits = &config.limits;
         let burst = if limits.message_burst > 0 {
@@ -101,11 +103,12 @@ impl Node {
                 ..config.centrifuge.clone()
             },
             rates: config.rates.clone(),
-            tokens: Arc::clone(&tokens),
+            tokens,
+            backend,
+            untold: Arc::default(),
         };
         Self {
             rules,
-            tokens,
             terms: Arc::new(terms),
             cluster: Arc::new(Cluster::new(Arc::clone(&bus), directory, lanes.clone(), name.clone())),
             echoes,

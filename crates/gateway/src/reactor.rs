@@ -174,6 +174,7 @@ impl Reactor {
             Item::Open(handover) => self.open(*handover),
             Item::Subscribed(subscribed) => self.connections.subscribed(subscribed.0, subscribed.1),
             Item::Answer(answer) => self.connections.answer(answer.0, answer.1),
+            Item::Consulted(word) => self.connections.consulted(word.0, word.1),
             Item::Order(order) => self.connections.obey(order.0, order.1),
             Item::Count(count) => {
                 // Whoever asked may have given up.

@@ -1,23 +1,22 @@
 //! Between the bus and the lanes: two tasks on the node's own thread.
 //!
-//! [`deliver`] hands what the bus hears to every lane that has subscribers; [`serve`] does what the lanes ask for. Decides nothing about a
-//! publication. Invariant: one task each, so the order in which the bus hears, and in which a lane reads, is kept.
+//! [`Relay::deliver`] hands what the bus hears to every lane that has subscribers; [`Relay::serve`] does what the lanes ask for. Decides
+//! nothing about a publication. Invariant: one task each, so the order in which the bus hears, and in which a lane reads, is kept.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bus::{Bus, BusEvent, Events, Incoming, Outgoing, PublishError};
-use bytes::Bytes;
+use bus::{BusEvent, Events, Incoming, Outgoing, PublishError};
 use protocol::event::Answer;
-use protocol::{Attributes, CommandError, Publication, PublicationKind};
+use protocol::{CommandError, Publication};
 
-use crate::ask::{Ask, Asker, Attendance};
-use crate::cluster::Cluster;
+use crate::ask::{Ask, Asker};
+use crate::errands::Errands;
 use crate::inbox::Item;
-use crate::interest::{Interest, Interests};
-use crate::lane::Lane;
-use crate::metrics::Metrics;
+use crate::interest::Interest;
+use crate::node::Node;
 use crate::outbound::Outbound;
+use crate::presence;
 use crate::rest::Work;
 
 /// So many events of the bus are handled before the lanes are woken.
@@ -28,122 +27,97 @@ const CONFIRMATION: Duration = Duration::from_secs(3);
 /// How often it is looked for such subscriptions.
 const IMPATIENCE: Duration = Duration::from_millis(500);
 
-/// Delivers until the bus is closed.
-pub(crate) async fn deliver(
-    mut events: Events,
-    interests: Arc<Interests>,
-    lanes: Vec<Lane>,
-    cluster: Arc<Cluster>,
-    metrics: Arc<Metrics>,
-    work: Arc<Work>,
-) {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut by_lane: Vec<Vec<Arc<Publication>>> = vec![Vec::new(); lanes.len()];
-    let mut impatience = tokio::time::interval(IMPATIENCE);
-    loop {
-        tokio::select! {
-            received = events.recv_many(&mut batch, BATCH) => if received == 0 { return },
-            _ = impatience.tick() => give_up(&interests, &lanes),
+/// What both tasks work with.
+#[derive(Clone)]
+pub(crate) struct Relay {
+    pub(crate) node: Arc<Node>,
+    pub(crate) outbound: Arc<Outbound>,
+    pub(crate) work: Arc<Work>,
+}
+
+impl Relay {
+    /// Delivers until the bus is closed.
+    pub(crate) async fn deliver(self, mut events: Events) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut by_lane: Vec<Vec<Arc<Publication>>> = vec![Vec::new(); self.node.lanes.len()];
+        let mut impatience = tokio::time::interval(IMPATIENCE);
+        loop {
+            tokio::select! {
+                received = events.recv_many(&mut batch, BATCH) => if received == 0 { return },
+                _ = impatience.tick() => self.give_up(),
+            }
+            self.work.did(batch.len());
+            let (now, came) = (SystemTime::now(), Instant::now());
+            for event in batch.drain(..) {
+                match event {
+                    BusEvent::Publication(incoming) => {
+                        if let Some(age) = incoming.published_at.and_then(|at| now.duration_since(at).ok()) {
+                            self.node.metrics.delivery_latency.observe(age.as_secs_f64());
+                        }
+                        self.sort(incoming, &mut by_lane);
+                    }
+                    BusEvent::Subscribed { channel, generation } => {
+                        // What came before was not for those who join now.
+                        self.hand_over(&mut by_lane, came);
+                        for (asker, interest) in self.node.interests.confirm(&channel, generation) {
+                            self.tell_subscribed(asker, interest);
+                        }
+                    }
+                    BusEvent::Told { from, message } => self.node.cluster.hear(from, &message),
+                    BusEvent::Vanished { channel, members } => {
+                        let mut leaves = presence::leaves(&self.node.rules, &channel, members);
+                        self.outbound.push(&mut leaves);
+                    }
+                    BusEvent::LinkLost => self.node.interests.lose(),
+                }
+            }
+            self.hand_over(&mut by_lane, came);
         }
-        work.did(batch.len());
-        let (now, came) = (SystemTime::now(), Instant::now());
-        for event in batch.drain(..) {
-            match event {
-                BusEvent::Publication(incoming) => {
-                    if let Some(age) = incoming.published_at.and_then(|at| now.duration_since(at).ok()) {
-                        metrics.delivery_latency.observe(age.as_secs_f64());
+    }
+
+    /// Does what the lanes ask for, batch after batch, for ever.
+    pub(crate) async fn serve(self) {
+        let mut errands = Errands::new(&self.node);
+        loop {
+            let asks = tokio::select! {
+                asks = self.outbound.take(&self.node.lanes) => asks,
+                () = errands.ended() => continue,
+            };
+            self.work.did(asks.len());
+            let began = Instant::now();
+            let (mut publications, mut attendance, mut reads) =
+                (Vec::with_capacity(asks.len()), Vec::new(), Vec::new());
+            for ask in asks {
+                match ask {
+                    Ask::Publish { outgoing, from } => publications.push((outgoing, from)),
+                    Ask::Subscribe { channel, window, from } => {
+                        if let Some(interest) = self.node.interests.ask(&channel, window, from, began) {
+                            self.tell_subscribed(from, interest);
+                        }
                     }
-                    sort(incoming, &interests, &mut by_lane);
+                    Ask::Attend(change) => attendance.push(change),
+                    Ask::Consult { call, from } => errands.consult(*call, from),
+                    Ask::Read { channel, what, from } => reads.push((channel, what, from)),
                 }
-                BusEvent::Subscribed { channel, generation } => {
-                    // What came before was not for those who join now.
-                    hand_over(&lanes, &mut by_lane, came);
-                    for (asker, interest) in interests.confirm(&channel, generation) {
-                        tell_subscribed(&lanes, asker, interest);
-                    }
-                }
-                BusEvent::Told { from, message } => cluster.hear(from, &message),
-                BusEvent::Vanished { .. } => {}
-                BusEvent::LinkLost => interests.lose(),
+            }
+            tokio::join!(
+                self.publish(publications, began),
+                presence::attend(&*self.node.bus, attendance)
+            );
+            // Behind it: who asks finds itself.
+            for (channel, what, from) in reads {
+                errands.read(channel, what, from);
             }
         }
-        hand_over(&lanes, &mut by_lane, came);
     }
-}
 
-fn hand_over(lanes: &[Lane], by_lane: &mut [Vec<Arc<Publication>>], came: Instant) {
-    for (lane, publications) in lanes.iter().zip(by_lane) {
-        lane.inbox.publish(publications, came);
-    }
-}
-
-/// Refuses subscriptions that have waited too long.
-fn give_up(interests: &Interests, lanes: &[Lane]) {
-    let Some(before) = Instant::now().checked_sub(CONFIRMATION) else {
-        return;
-    };
-    for asker in interests.give_up(before) {
-        tell(lanes, asker, Err(CommandError::Internal));
-    }
-}
-
-fn tell_subscribed(lanes: &[Lane], asker: Asker, interest: Interest) {
-    lanes[asker.lane]
-        .inbox
-        .push(Item::Subscribed(Box::new((asker, interest))));
-}
-
-fn tell(lanes: &[Lane], asker: Asker, result: Result<Answer, CommandError>) {
-    lanes[asker.lane].inbox.push(Item::Answer(Box::new((asker, result))));
-}
-
-fn sort(incoming: Incoming, interests: &Interests, by_lane: &mut [Vec<Arc<Publication>>]) {
-    let mut publication = Publication::new(incoming.channel, incoming.data);
-    publication.kind = incoming.kind;
-    publication.kind = incoming.kind;
-    publication.attributes = incoming.attributes;
-    let publication = Arc::new(publication);
-    for lane in interests.listening().lanes(&publication.channel) {
-        by_lane[lane].push(Arc::clone(&publication));
-    }
-}
-
-/// Does what the lanes ask for, batch after batch, for ever.
-pub(crate) async fn serve(
-    bus: Arc<dyn Bus>,
-    interests: Arc<Interests>,
-    outbound: Arc<Outbound>,
-    lanes: Vec<Lane>,
-    metrics: Arc<Metrics>,
-    work: Arc<Work>,
-) {
-    loop {
-        let asks = outbound.take(&lanes).await;
-        work.did(asks.len());
-        let began = Instant::now();
-        let (mut batch, mut askers) = (Vec::with_capacity(asks.len()), Vec::with_capacity(asks.len()));
-        let mut attendance = Vec::new();
-        for ask in asks {
-            match ask {
-                Ask::Publish { outgoing, from } => {
-                    batch.push(outgoing);
-                    askers.push(from);
-                }
-                Ask::Subscribe { channel, window, from } => {
-                    if let Some(interest) = interests.ask(&channel, window, from, began) {
-                        tell_subscribed(&lanes, from, interest);
-                    }
-                }
-                Ask::Attend(change) => attendance.push(change),
-                Ask::Read { from, .. } => tell(&lanes, from, Err(CommandError::NotAvailable)),
-            }
+    async fn publish(&self, publications: Vec<(Outgoing, Option<Asker>)>, began: Instant) {
+        if publications.is_empty() {
+            return;
         }
-        // Those who come to a channel hear of themselves: their own subscription was asked for before.
-        announce(&*bus, attendance).await;
-        if batch.is_empty() {
-            continue;
-        }
-        let results = bus.publish(batch).await;
+        let metrics = &self.node.metrics;
+        let (batch, askers): (Vec<_>, Vec<_>) = publications.into_iter().unzip();
+        let results = self.node.bus.publish(batch).await;
         metrics.bus_publish_duration.observe(began.elapsed().as_secs_f64());
         for (result, asker) in results.into_iter().zip(askers) {
             match &result {
@@ -154,33 +128,48 @@ pub(crate) async fn serve(
                 }
             }
             if let Some(asker) = asker {
-                let answer = result.map(|()| Answer::Published).map_err(|_| CommandError::Internal);
-                tell(&lanes, asker, answer);
+                self.tell(
+                    asker,
+                    result.map(|()| Answer::Published).map_err(|_| CommandError::Internal),
+                );
             }
         }
     }
-}
 
-/// Tells the subscribers of the channels who came and who left.
-async fn announce(bus: &dyn Bus, attendance: Vec<Attendance>) {
-    let announced = attendance.into_iter().filter(|change| change.is_announced);
-    let batch: Vec<Outgoing> = announced
-        .map(|change| {
-            let mut outgoing = Outgoing::new(change.channel, Bytes::new());
-            outgoing.kind = match change.comes {
-                true => PublicationKind::Join,
-                false => PublicationKind::Leave,
-            };
-            outgoing.attributes = Some(Box::new(Attributes {
-                publisher: Some(*change.client),
-                ..Attributes::default()
-            }));
-            outgoing
-        })
-        .collect();
-    if !batch.is_empty() {
-        // Nobody waits for it; what the bus does not take, subscribers miss.
-        bus.publish(batch).await;
+    /// Refuses subscriptions that have waited too long.
+    fn give_up(&self) {
+        let Some(before) = Instant::now().checked_sub(CONFIRMATION) else {
+            return;
+        };
+        for asker in self.node.interests.give_up(before) {
+            self.tell(asker, Err(CommandError::Internal));
+        }
+    }
+
+    fn sort(&self, incoming: Incoming, by_lane: &mut [Vec<Arc<Publication>>]) {
+        let mut publication = Publication::new(incoming.channel, incoming.data);
+        publication.kind = incoming.kind;
+        publication.attributes = incoming.attributes;
+        let publication = Arc::new(publication);
+        for lane in self.node.interests.listening().lanes(&publication.channel) {
+            by_lane[lane].push(Arc::clone(&publication));
+        }
+    }
+
+    fn hand_over(&self, by_lane: &mut [Vec<Arc<Publication>>], came: Instant) {
+        for (lane, publications) in self.node.lanes.iter().zip(by_lane) {
+            lane.inbox.publish(publications, came);
+        }
+    }
+
+    fn tell_subscribed(&self, asker: Asker, interest: Interest) {
+        let item = Item::Subscribed(Box::new((asker, interest)));
+        self.node.lanes[asker.lane].inbox.push(item);
+    }
+
+    fn tell(&self, asker: Asker, result: Result<Answer, CommandError>) {
+        let item = Item::Answer(Box::new((asker, result)));
+        self.node.lanes[asker.lane].inbox.push(item);
     }
 }
 

@@ -19,9 +19,9 @@ use crate::config::{HmacAlgorithm, Tokens};
 use claims::{Claims, SubscriptionClaims};
 use keys::Keys;
 
-pub(crate) use bearer::Bearer;
-pub(crate) use claims::{ConnectionClaims, Grant, Origin, Overrides};
+pub(crate) use claims::{ConnectionClaims, Origin};
 pub(crate) use inspection::Inspection;
+pub(crate) use remote::keep_keys;
 pub(crate) use sources::{Inventory, SourceError};
 
 mod bearer;

@@ -59,7 +59,7 @@ impl Event {
 }
 
 /// One question about one connection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Call {
     /// Whose connection it is.
     pub(crate) caller: Caller,
@@ -68,7 +68,7 @@ pub(crate) struct Call {
 }
 
 /// The connection that a question is about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Caller {
     /// The connection's id.
     pub(crate) client: String,
@@ -87,7 +87,7 @@ pub(crate) struct Caller {
 }
 
 /// What is asked. Every `data` is JSON, or empty when the client sent none.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Question {
     /// Who is this, and may it connect?
     Connect {

@@ -82,9 +82,8 @@ pub(super) fn explain(config: &Config, channel: &Channel, user: &str) -> String 
         limits.push(format!("{} publications a second", rule.publish_rate));
     }
     let offers = [(rule.delta, "delta"), (rule.tags_filter, "tags_filter")];
-    let offers = offers
-        .into_iter()
-        .filter_map(|(is_on, name)| is_on.then(|| name.to_owned()));
+    let offers = offers.into_iter().filter(|(is_on, _)| *is_on);
+    let offers = offers.map(|(_, name)| name.to_owned());
     line("limits", &listed(limits, "none of its own"));
     line("offers", &listed(offers.collect(), "nothing besides"));
     page

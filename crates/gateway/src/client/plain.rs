@@ -1,5 +1,6 @@
 //! A client that talks in nothing but payloads, of one channel: what becomes of them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::Action;
 use crate::allowance::Allowance;
 use crate::ask::Attendance;
+use crate::backend::{Call, Caller, Failure, Question, Reply, Verdict};
 use crate::stats::Dropped;
 
 /// A plain WebSocket in its channel.
@@ -27,6 +29,35 @@ pub(crate) struct Plain {
     pub(crate) message_size: Option<usize>,
     /// How often it may publish, if the channel's rule says.
     pub(crate) allowance: Option<Box<Allowance>>,
+    /// What waits for the backend's word, where it is asked about publications.
+    pub(crate) approval: Option<Box<Approval>>,
+}
+
+/// Publications that the backend has to approve of, one after another so that they stay in order.
+pub(crate) struct Approval {
+    pub(crate) caller: Caller,
+    /// The first is asked about.
+    pub(crate) waiting: VecDeque<Bytes>,
+    pub(crate) channel: Channel,
+}
+
+/// Most publications of one client that wait for the backend.
+const MOST_WAITING: usize = 64;
+
+impl Approval {
+    /// Asks about the first that waits.
+    fn ask(&self) -> Option<Action> {
+        let data = self.waiting.front()?.clone();
+        let question = Question::Publish {
+            channel: self.channel.clone(),
+            data,
+        };
+        let caller = self.caller.clone();
+        Some(Action::Consult {
+            call: Box::new(Call { caller, question }),
+            number: 0,
+        })
+    }
 }
 
 /// Who a plain WebSocket is.
@@ -40,6 +71,8 @@ pub(crate) struct Who {
 pub(crate) enum Mode {
     /// They are published.
     Publishes,
+    /// They are published if the backend approves.
+    Asks,
     /// They are dropped: the client only hears.
     Listens,
     /// They come back to the client and to nobody else, for conformance suites.
@@ -59,42 +92,61 @@ impl Plain {
             expires: None,
             message_size: None,
             allowance: None,
+            approval: None,
         }
     }
 
     /// What to do about a message.
-    pub(super) fn receive(&mut self, dialect: &Dialect, message: Message, json_depth: usize, now: Instant) -> Action {
+    pub(super) fn receive(
+        &mut self,
+        dialect: &Dialect,
+        message: Message,
+        json_depth: usize,
+        now: Instant,
+    ) -> Option<Action> {
         #[cfg(test)]
         assert!(self.mode != Mode::Panics, "a client that panics");
         if self.mode == Mode::Echoes {
-            return Action::Send(match message.kind {
+            return Some(Action::Send(match message.kind {
                 Kind::Text => frame::text(&message.data),
                 Kind::Binary => frame::binary(&message.data),
-            });
+            }));
         }
         match dialect.decode(message, json_depth).next() {
             Some(Ok(Request {
                 command: Ok(Command::Publish { channel, data }),
                 ..
             })) => self.publish(channel, data, now),
-            Some(Ok(_)) => Action::Drop(Dropped::NotAllowed),
+            Some(Ok(_)) => Some(Action::Drop(Dropped::NotAllowed)),
             Some(Err(error)) => {
                 tracing::debug!(%error, "dropped a message");
-                Action::Drop(Dropped::Malformed)
+                Some(Action::Drop(Dropped::Malformed))
             }
-            None => Action::Drop(Dropped::Malformed),
+            None => Some(Action::Drop(Dropped::Malformed)),
         }
     }
 
-    fn publish(&mut self, channel: Channel, data: Bytes, now: Instant) -> Action {
-        if self.mode != Mode::Publishes || self.message_size.is_some_and(|most| data.len() > most) {
-            return Action::Drop(Dropped::NotAllowed);
+    fn publish(&mut self, channel: Channel, data: Bytes, now: Instant) -> Option<Action> {
+        let may_publish = matches!(self.mode, Mode::Publishes | Mode::Asks);
+        if !may_publish || self.message_size.is_some_and(|most| data.len() > most) {
+            return Some(Action::Drop(Dropped::NotAllowed));
         }
         if let Some(allowance) = &mut self.allowance
             && !allowance.take(now)
         {
-            return Action::Drop(Dropped::RateLimit);
+            return Some(Action::Drop(Dropped::RateLimit));
         }
+        let Some(approval) = &mut self.approval else {
+            return Some(self.published(channel, data));
+        };
+        if approval.waiting.len() >= MOST_WAITING {
+            return Some(Action::Drop(Dropped::RateLimit));
+        }
+        approval.waiting.push_back(data);
+        (approval.waiting.len() == 1).then(|| approval.ask()).flatten()
+    }
+
+    fn published(&self, channel: Channel, data: Bytes) -> Action {
         let mut outgoing = Outgoing::new(channel, data);
         // Where clients are seen, so is who publishes.
         outgoing.attributes = self.place.as_ref().map(|place| {
@@ -104,6 +156,34 @@ impl Plain {
             })
         });
         Action::Publish { outgoing, answer: None }
+    }
+
+    /// The backend has said whether the first publication that waits may be.
+    pub(super) fn consulted(&mut self, outcome: Result<Verdict<Reply>, Failure>, actions: &mut Vec<Action>) {
+        let Some(approval) = &mut self.approval else { return };
+        let Some(data) = approval.waiting.pop_front() else {
+            return;
+        };
+        let (channel, next) = (approval.channel.clone(), approval.ask());
+        actions.push(match outcome {
+            Ok(Verdict::Granted(Reply::Publish(granted))) => {
+                let mut action = self.published(channel, granted.data.unwrap_or(data));
+                if let Action::Publish { outgoing, .. } = &mut action
+                    && !granted.tags.is_empty()
+                {
+                    outgoing.attributes.get_or_insert_default().tags = granted.tags;
+                }
+                action
+            }
+            Ok(Verdict::Granted(_) | Verdict::Nothing) => self.published(channel, data),
+            Ok(Verdict::Refused(_)) => Action::Drop(Dropped::NotAllowed),
+            Ok(Verdict::Disconnect(disconnect)) => Action::Close(disconnect.close()),
+            Err(failure) => {
+                tracing::debug!(%failure, "the backend did not answer");
+                Action::Drop(Dropped::NotAllowed)
+            }
+        });
+        actions.extend(next);
     }
 
     /// Says where others see it that the client has come.

@@ -15,22 +15,25 @@ use protocol::event::Answer;
 use protocol::{Attributes, Channel, ClientInfo, Close, Command, CommandError, Request};
 use uuid::Uuid;
 
-use super::{Action, Moment};
+use super::{Action, Moment, Origin};
 use crate::allowance::{Allowance, ByChannel, Rate};
 use crate::ask::Reading;
+use crate::backend::{Backend, Event};
 use crate::channel_rules::{ChannelRules, Right};
 use crate::config::{Centrifuge, Rates};
 use crate::token::Verifier;
 
 mod arrival;
+mod consult;
 mod orders;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
 
 use arrival::{Arrival, Identity};
+use consult::Consultations;
 pub(crate) use orders::Order;
-use subscriptions::Subscription;
+use subscriptions::{Expiry, Subscription};
 
 /// What holds for every session of a node.
 pub(crate) struct Terms {
@@ -38,10 +41,23 @@ pub(crate) struct Terms {
     pub(crate) settings: Centrifuge,
     pub(crate) rates: Rates,
     pub(crate) tokens: Arc<Verifier>,
+    /// `None`: there is none to ask.
+    pub(crate) backend: Option<Arc<Backend>>,
+    /// Stands for how every client came, where there is nobody to tell it to.
+    pub(crate) untold: Arc<Origin>,
+}
+
+impl Terms {
+    /// Whether the backend is asked about `event`.
+    pub(crate) fn asks(&self, event: Event) -> bool {
+        self.backend.as_ref().is_some_and(|backend| backend.answers(event))
+    }
 }
 
 pub(crate) struct Session {
     terms: Arc<Terms>,
+    /// How the client came.
+    origin: Arc<Origin>,
     /// Names the connection among those of all processes.
     id: Uuid,
     stage: Stage,
@@ -50,6 +66,8 @@ pub(crate) struct Session {
     pending: usize,
     /// What is left of the client's rates; made when first asked for.
     budget: Option<Box<Budget>>,
+    /// What the backend is asked; made when it is first asked.
+    consultations: Option<Box<Consultations>>,
 }
 
 enum Stage {
@@ -100,14 +118,16 @@ struct Budget {
 }
 
 impl Session {
-    pub(crate) fn new(terms: Arc<Terms>) -> Self {
+    pub(crate) fn new(terms: Arc<Terms>, origin: Arc<Origin>) -> Self {
         Self {
             terms,
+            origin,
             id: Uuid::new_v4(),
             stage: Stage::New,
             subscriptions: HashMap::new(),
             pending: 0,
             budget: None,
+            consultations: None,
         }
     }
 
@@ -176,24 +196,40 @@ impl Session {
             .subscriptions
             .values()
             .filter_map(|subscription| subscription.expires);
-        subscriptions.chain(connection).min().map(|expires| expires + grace)
+        subscriptions
+            .chain(connection)
+            .map(|expires| expires.deadline(grace))
+            .min()
     }
 
     /// Ends what has expired.
     pub(super) fn expire(&mut self, at: Moment, actions: &mut Vec<Action>) {
-        let Stage::Known(identity) = &self.stage else { return };
+        let Stage::Known(identity) = &mut self.stage else {
+            return;
+        };
         let grace = self.terms.settings.refresh_grace;
-        let is_over = |expires: Option<Instant>| expires.is_some_and(|expires| expires + grace <= at.now);
-        if is_over(identity.expires) {
-            return actions.push(Action::Close(Close::Expired));
+        let is_over = |expires: Expiry| expires.deadline(grace) <= at.now;
+        if let Some(expires) = identity.expires.filter(|expires| is_over(*expires)) {
+            if !expires.is_of_server || !self.terms.asks(Event::Refresh) {
+                return actions.push(Action::Close(Close::Expired));
+            }
+            // Until the backend has answered.
+            identity.expires = None;
+            self.consult_refresh(actions);
         }
-        let over = self
-            .subscriptions
-            .iter()
-            .filter(|(_, subscription)| is_over(subscription.expires));
-        let over: Vec<_> = over.map(|(channel, _)| channel.clone()).collect();
-        for channel in over {
-            self.subscription_expired(channel, actions);
+        let asks = self.terms.asks(Event::SubRefresh);
+        let mut over = Vec::new();
+        for (channel, subscription) in &mut self.subscriptions {
+            if let Some(expires) = subscription.expires.filter(|expires| is_over(*expires)) {
+                subscription.expires = None;
+                over.push((channel.clone(), expires.is_of_server && asks));
+            }
+        }
+        for (channel, is_asked_about) in over {
+            match is_asked_about {
+                true => self.consult_sub_refresh(channel, actions),
+                false => self.subscription_expired(channel, actions),
+            }
         }
     }
 
@@ -246,7 +282,7 @@ impl Session {
                 self.open(&history.channel)?;
                 Err(CommandError::NotAvailable.into())
             }
-            Command::Rpc { .. } => Err(CommandError::NotAvailable.into()),
+            Command::Rpc { method, data } => self.consult_rpc(id, method, data, actions),
             Command::Refresh { token } => self.refresh(id, &token, at, actions),
             Command::SubRefresh { channel, token } => self.sub_refresh(id, &channel, &token, at, actions),
             Command::Send { .. } => Err(Close::NotAvailable.into()),
@@ -264,12 +300,15 @@ impl Session {
     ) -> Result<(), Denial> {
         let terms = Arc::clone(&self.terms);
         let right = terms.rules.right(&channel).ok_or(CommandError::UnknownChannel)?;
-        match right.may_publish(self.standing(&channel)) {
-            Some(true) => {}
-            // No backend is known that could be asked.
-            Some(false) | None => return Err(CommandError::PermissionDenied.into()),
+        let may_publish = right.may_publish(self.standing(&channel));
+        if may_publish == Some(false) || may_publish.is_none() && !terms.asks(Event::Publish) {
+            return Err(CommandError::PermissionDenied.into());
         }
         self.check_publication(&channel, &data, &right, at.now)?;
+        if may_publish.is_none() {
+            self.consult_publish(id, channel, data, actions);
+            return Ok(());
+        }
         let mut outgoing = Outgoing::new(channel, data);
         outgoing.attributes = (!right.is_bare).then(|| self.attributes(&outgoing.channel));
         self.pending += 1;

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::client::Order;
-use crate::token::{Grant, Overrides};
+use crate::grant::{Grant, Overrides};
 
 /// One thing that a node tells.
 #[derive(Debug, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::backend::is_ours;
 use super::settings::CHANNELS;
 use super::{Config, kind};
-use crate::channel_rules::ChannelRule;
+use crate::channel_rules::{ChannelRule, Publish, Subscribe};
 
 /// Settings that cannot be used as they are.
 pub(super) struct Conflict {
@@ -347,6 +347,16 @@ fn channels(config: &Config, found: &mut Found) {
                 "no channel comes to this rule: all match {} before it",
                 kind::quoted(earlier)
             )
+        });
+        let name = format!("{CHANNELS}[{number}].subscribe");
+        let asks = rule.subscribe == Subscribe::Backend && config.backend.subscribe.is_none();
+        found.when(asks, &[&name, "backend.subscribe"], || {
+            "there is no backend to ask: set backend.subscribe".into()
+        });
+        let name = format!("{CHANNELS}[{number}].publish");
+        let asks = rule.publish == Publish::Backend && config.backend.publish.is_none();
+        found.when(asks, &[&name, "backend.publish"], || {
+            "there is no backend to ask: set backend.publish".into()
         });
         let name = format!("{CHANNELS}[{number}].force_push_join_leave");
         found.when(rule.force_push_join_leave && !rule.join_leave, &[&name], || {

@@ -11,10 +11,12 @@ use bus::{Bus, Events, MemoryBus, QueueLimits, RedisBus, vital};
 use tokio::sync::oneshot;
 
 use super::Node;
+use crate::StartError;
 use crate::config::Config;
 use crate::outbound::Outbound;
+use crate::relay::Relay;
 use crate::rest::{Rest, Work};
-use crate::{StartError, relay};
+use crate::token::keep_keys;
 
 /// How often the node's own loops show that they turn.
 const PULSE: Duration = Duration::from_secs(1);
@@ -66,7 +68,7 @@ impl NodeThread {
         ))
     }
 
-    /// Starts the tasks: `deliver` and `serve` of the relay, and `pulse`.
+    /// Starts the tasks: `deliver` and `serve` of the relay, `keys` for tokens, and `pulse`.
     pub(crate) fn run(&self, node: &Arc<Node>, outbound: Arc<Outbound>, public: SocketAddr) {
         let events = self
             .events
@@ -74,27 +76,16 @@ impl NodeThread {
             .ok()
             .and_then(|mut events| events.take())
             .expect("run is called once");
-        let (lanes, metrics) = (node.lanes.clone(), Arc::clone(&node.metrics));
-        let (interests, bus) = (Arc::clone(&node.interests), Arc::clone(&node.bus));
-        let deliver = relay::deliver(
-            events,
-            interests,
-            lanes.clone(),
-            Arc::clone(&node.cluster),
-            Arc::clone(&metrics),
-            Arc::clone(&self.work),
-        );
-        let serve = relay::serve(
-            bus,
-            Arc::clone(&node.interests),
+        let relay = Relay {
+            node: Arc::clone(node),
             outbound,
-            lanes,
-            metrics,
-            Arc::clone(&self.work),
-        );
-        self.runtime.spawn(vital("deliver", deliver));
-        self.runtime.spawn(vital("serve", serve));
+            work: Arc::clone(&self.work),
+        };
+        self.runtime.spawn(vital("deliver", relay.clone().deliver(events)));
+        self.runtime.spawn(vital("serve", relay.serve()));
         self.runtime.spawn(vital("pulse", pulse(Arc::clone(node), public)));
+        let keys = keep_keys(Arc::clone(&node.terms.tokens));
+        self.runtime.spawn(vital("keys", keys));
     }
 
     /// Ends the tasks and the thread.

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use protocol::Channel;
 
-use super::{Grant, Origin, TokenError, Verifier};
+use super::{Origin, TokenError, Verifier};
+use crate::grant::Grant;
 
 /// Who a client is, and whether it may subscribe to its channel.
 #[derive(Debug, Clone, PartialEq)]

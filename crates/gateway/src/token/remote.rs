@@ -141,7 +141,6 @@ impl Remote {
 /// Keeps the keys of `verifier` up to date: reads its files again when they change, and fetches its key set at once, every
 /// `tokens.jwks_refresh`, and when a token names a key that is not here. A task of the node for as long as tokens are checked; never ends,
 /// and may be dropped at any time.
-#[cfg_attr(not(test), expect(dead_code, reason = "called once connections take tokens"))]
 pub(crate) async fn keep_keys(verifier: Arc<Verifier>) {
     keep_keys_with(verifier, PAUSE).await;
 }

@@ -398,6 +398,14 @@ fn channel_rules_that_cannot_be_used() {
         ),
         ("[[channels]]\nmatch = 'a-1'\n[[channels]]\nmatch = 'a-*'", None),
         (
+            "[[channels]]\nmatch = 'a'\nsubscribe = 'backend'",
+            Some("channels[0].subscribe"),
+        ),
+        (
+            "[[channels]]\nmatch = 'a'\npublish = 'backend'",
+            Some("channels[0].publish"),
+        ),
+        (
             "[[channels]]\nmatch = 'a'\nforce_push_join_leave = true",
             Some("channels[0].force_push_join_leave"),
         ),

@@ -1,6 +1,7 @@
 //! The gateway as its users meet it: the program, its settings, and real sockets.
 
 mod admin;
+mod backend;
 mod balancers;
 mod centrifuge;
 mod cli;
@@ -12,6 +13,7 @@ mod hostile;
 mod interop;
 mod limits;
 mod outage;
+mod presence;
 mod slow;
 mod support;
 mod tls;

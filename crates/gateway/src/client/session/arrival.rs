@@ -12,11 +12,13 @@ use protocol::command::Connect;
 use protocol::event::{Answer, Connected};
 use protocol::{Channel, Close, CommandError, Request};
 
-use super::subscriptions::{Source, Why, Wish};
+use super::subscriptions::{Expiry, Source, Why, Wish};
 use super::{Denial, Session, Stage, answer};
+use crate::backend::Event;
 use crate::channel_rules::Entry;
 use crate::client::{Action, Moment};
-use crate::token::{ConnectionClaims, Grant, TokenError};
+use crate::grant::Grant;
+use crate::token::{ConnectionClaims, TokenError};
 
 /// Who a client is.
 #[derive(Debug, Default)]
@@ -25,16 +27,20 @@ pub(super) struct Identity {
     pub(super) user: Arc<str>,
     /// What others may see of it; JSON, may be empty.
     pub(super) info: Bytes,
-    /// When it has to have shown that it may stay; `None`: it may.
-    pub(super) expires: Option<Instant>,
+    /// When it has to have been shown that it may stay; `None`: it may.
+    pub(super) expires: Option<Expiry>,
+    /// The backend has let it in, and says how long.
+    pub(super) is_of_backend: bool,
 }
 
 /// A client on its way in.
 pub(super) struct Arrival {
     request: u32,
     pub(super) identity: Identity,
-    /// Channels that are not heard yet.
-    missing: usize,
+    /// What it is told when it is let in; JSON, may be empty.
+    data: Bytes,
+    /// Channels that are not heard yet; `None` while the backend is asked who it is.
+    missing: Option<usize>,
     /// What it has asked for meanwhile.
     held: Vec<Request>,
 }
@@ -47,6 +53,11 @@ impl Session {
         at: Moment,
         actions: &mut Vec<Action>,
     ) -> Result<(), Denial> {
+        if connect.token.is_empty() && self.terms.asks(Event::Connect) {
+            self.stage = Stage::Arriving(Arrival::of(id));
+            self.consult_connect(id, connect, actions);
+            return Ok(());
+        }
         let (identity, channels) = match self.identify(&connect, at) {
             Ok(identified) => identified,
             Err(denial) => {
@@ -54,23 +65,38 @@ impl Session {
                 return Err(denial);
             }
         };
+        let channels = channels.into_iter().map(|(channel, grant)| {
+            let wish = Wish::new(Why::Connect(id), connect.positions.contains_key(&channel));
+            // What comes with the connection's token lasts as long as the connection.
+            (channel, grant, Source::Connection, None, wish)
+        });
+        let channels = channels.collect();
+        self.stage = Stage::Arriving(Arrival::of(id));
+        self.arrive(identity, Bytes::new(), channels, at, actions)
+    }
+
+    /// It is known who the client is; it is let in when its channels are heard.
+    pub(super) fn arrive(
+        &mut self,
+        identity: Identity,
+        data: Bytes,
+        channels: Vec<(Channel, Grant, Source, Option<Expiry>, Wish)>,
+        at: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Denial> {
+        let Stage::Arriving(arrival) = &mut self.stage else {
+            return Ok(());
+        };
         if channels.len() > self.terms.settings.channels {
             return Err(Close::ChannelLimit.into());
         }
-        self.stage = Stage::Arriving(Box::new(Arrival {
-            request: id,
-            identity,
-            missing: channels.len(),
-            held: Vec::new(),
-        }));
-        for (channel, grant) in channels {
-            let recovers = connect.positions.contains_key(&channel);
-            let wish = Wish::new(Why::Connect(id), recovers);
-            if let Err(error) = self.subscribe_by_server(channel, grant, Source::Connection, None, wish, actions) {
+        (arrival.identity, arrival.data, arrival.missing) = (identity, data, Some(channels.len()));
+        for (channel, grant, source, expires, wish) in channels {
+            if let Err(error) = self.subscribe_by_server(channel, grant, source, expires, wish, actions) {
                 // Nothing of what was asked for before is wanted any more.
                 self.subscriptions.clear();
                 self.stage = Stage::Refused;
-                actions.clear();
+                actions.retain(|action| !matches!(action, Action::Subscribe { .. }));
                 return Err(error.into());
             }
         }
@@ -90,6 +116,7 @@ impl Session {
             Ok(claims) => Ok(Identity::of(claims, at)),
             Err(TokenError::Expired(_)) => Err(CommandError::TokenExpired.into()),
             Err(TokenError::Lapsed) => Err(CommandError::Expired.into()),
+            Err(TokenError::UnknownKey { .. }) => Err(CommandError::Internal.into()),
             Err(error) => {
                 tracing::debug!(%error, "refused a client");
                 Err(Close::InvalidToken.into())
@@ -100,7 +127,7 @@ impl Session {
     /// One of the channels that the server subscribes the client to is heard.
     pub(super) fn one_is_heard(&mut self, at: Moment, actions: &mut Vec<Action>) {
         if let Stage::Arriving(arrival) = &mut self.stage {
-            arrival.missing = arrival.missing.saturating_sub(1);
+            arrival.missing = arrival.missing.map(|missing| missing.saturating_sub(1));
         }
         self.let_in(at, actions);
     }
@@ -108,7 +135,7 @@ impl Session {
     /// Lets the client in if nothing is missing, and does what it has asked for meanwhile.
     fn let_in(&mut self, at: Moment, actions: &mut Vec<Action>) {
         let arrival = match std::mem::replace(&mut self.stage, Stage::Refused) {
-            Stage::Arriving(arrival) if arrival.missing == 0 => *arrival,
+            Stage::Arriving(arrival) if arrival.missing == Some(0) => *arrival,
             other => {
                 self.stage = other;
                 return;
@@ -117,19 +144,21 @@ impl Session {
         let Arrival {
             request,
             identity,
+            data,
             held,
             ..
         } = arrival;
-        let expires = identity.expires.map(|expires| expires - at.now);
+        let expires = identity.expires.and_then(|expires| expires.told(at));
         actions.push(Action::Known {
             user: Arc::clone(&identity.user),
             client: self.id,
         });
         self.stage = Stage::Known(Box::new(identity));
-        let (subscriptions, entered) = self.activate_all(actions);
+        let (subscriptions, entered) = self.activate_all(at, actions);
         let connected = Connected {
             client: self.id.to_string(),
             expires,
+            data,
             subscriptions,
             ping: Some(self.terms.settings.ping_interval),
             ..Connected::default()
@@ -153,10 +182,14 @@ impl Session {
         if !matches!(&self.stage, Stage::Arriving(arrival) if arrival.request == request) {
             return false;
         }
+        self.refuse_arrival(request, error.clone(), actions);
+        true
+    }
+
+    pub(super) fn refuse_arrival(&mut self, request: u32, error: CommandError, actions: &mut Vec<Action>) {
         self.subscriptions.clear();
         self.stage = Stage::Refused;
-        actions.push(answer(request, Err(error.clone())));
-        true
+        actions.push(answer(request, Err(error)));
     }
 
     /// A new token for the connection.
@@ -175,13 +208,17 @@ impl Session {
             .tokens
             .connection(token, at.wall)
             .map_err(|error| match error {
-                TokenError::Expired(_) | TokenError::Lapsed => Close::Expired,
-                TokenError::Invalid(_) | TokenError::WrongSubject(_) => Close::InvalidToken,
+                TokenError::Expired(_) | TokenError::Lapsed => Close::Expired.into(),
+                TokenError::UnknownKey { .. } => CommandError::Internal.into(),
+                TokenError::Invalid(_) | TokenError::WrongSubject(_) => Denial::from(Close::InvalidToken),
             })?;
         let (identity, channels) = Identity::of(claims, at);
         let Stage::Known(known) = &mut self.stage else {
             return Err(Close::BadRequest.into());
         };
+        if known.is_of_backend {
+            return Err(Close::BadRequest.into());
+        }
         if known.user != identity.user {
             return Err(Close::InvalidToken.into());
         }
@@ -195,7 +232,7 @@ impl Session {
             // By connecting again it gets what the new token grants.
             return Err(Close::InsufficientState.into());
         }
-        let expires = identity.expires.map(|expires| expires - at.now);
+        let expires = identity.expires.and_then(|expires| expires.told(at));
         **known = identity;
         let client = self.id.to_string();
         actions.push(answer(id, Ok(Answer::Refreshed { client, expires })));
@@ -208,7 +245,7 @@ impl Session {
         channel: Channel,
         grant: Grant,
         source: Source,
-        expires: Option<Instant>,
+        expires: Option<Expiry>,
         wish: Wish,
         actions: &mut Vec<Action>,
     ) -> Result<(), CommandError> {
@@ -222,13 +259,27 @@ impl Session {
     }
 }
 
+impl Arrival {
+    /// Of a client that has just said `request`.
+    fn of(request: u32) -> Box<Self> {
+        Box::new(Self {
+            request,
+            identity: Identity::default(),
+            data: Bytes::new(),
+            missing: None,
+            held: Vec::new(),
+        })
+    }
+}
+
 impl Identity {
     /// Who a token says it is, and what it grants.
     fn of(claims: ConnectionClaims, at: Moment) -> (Self, BTreeMap<Channel, Grant>) {
         let identity = Self {
             user: claims.user.into(),
             info: claims.info.unwrap_or_default(),
-            expires: claims.expires.map(|expires| at.until(expires)),
+            expires: claims.expires.map(|expires| Expiry::by_client(at.until(expires))),
+            is_of_backend: false,
         };
         (identity, claims.channels)
     }

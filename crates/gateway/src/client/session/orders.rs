@@ -6,10 +6,10 @@ use bytes::Bytes;
 use protocol::event::Unsubscribed;
 use protocol::{Channel, Close};
 
-use super::subscriptions::{Source, Why, Wish};
+use super::subscriptions::{Expiry, Source, Why, Wish};
 use super::{Session, Stage};
 use crate::client::{Action, Moment, Notice};
-use crate::token::Grant;
+use crate::grant::Grant;
 
 /// One thing that the application wants of a connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,11 +65,11 @@ impl Session {
                 let Stage::Known(identity) = &mut self.stage else {
                     return;
                 };
-                identity.expires = expires.map(|expires| at.until(expires));
+                identity.expires = expires.map(|expires| Expiry::by_client(at.until(expires)));
                 if let Some(info) = info {
                     identity.info = info;
                 }
-                let expires = identity.expires.map(|expires| expires - at.now);
+                let expires = identity.expires.and_then(|expires| expires.told(at));
                 actions.push(Action::Tell(Notice::Refreshed { expires }));
             }
             Order::Close(close) => actions.push(Action::Close(close)),
@@ -92,7 +92,7 @@ impl Session {
             tracing::debug!(%channel, "a client has too many channels for one more by the server API");
             return;
         }
-        let expires = expires.map(|expires| at.until(expires));
+        let expires = expires.map(|expires| Expiry::by_server(at.until(expires)));
         let wish = Wish::new(Why::Order, false);
         if let Err(error) = self.subscribe_by_server(channel, grant, Source::Server, expires, wish, actions) {
             tracing::debug!(%error, "a subscription by the server API is against the rules");

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::command::Subscribe;
@@ -13,22 +13,32 @@ use protocol::{Channel, ClientInfo, Close, CommandError, Filter};
 
 use super::{Denial, Session, answer};
 use crate::ask::Attendance;
+use crate::backend::Event;
 use crate::channel_rules::{Entry, Right, Standing};
 use crate::client::{Action, Hearing, Moment, Notice};
-use crate::token::{Grant, TokenError};
+use crate::grant::Grant;
+use crate::token::TokenError;
 
 /// A channel that a client has, or will have.
 pub(super) struct Subscription {
     progress: Progress,
     pub(super) source: Source,
-    /// When the client has to have shown that it may stay; `None`: it may.
-    pub(super) expires: Option<Instant>,
+    /// When it has to have been shown that the client may stay; `None`: it may.
+    pub(super) expires: Option<Expiry>,
     /// What others in the channel may see of it; JSON, may be empty.
     pub(super) info: Bytes,
     /// It is counted as present.
     is_present: bool,
     /// Others are told that it comes and goes.
     is_announced: bool,
+}
+
+/// When something ends, unless somebody shows that it may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expiry {
+    at: Instant,
+    /// The client does not know, and the server looks after it.
+    pub(super) is_of_server: bool,
 }
 
 enum Progress {
@@ -40,6 +50,8 @@ enum Progress {
 /// What came with the wish for a subscription.
 pub(super) struct Wish {
     why: Why,
+    /// The backend has still to agree.
+    is_asked_about: bool,
     is_heard: bool,
     /// The client wants to know what it missed.
     recovers: bool,
@@ -68,13 +80,50 @@ pub(super) enum Source {
     Rule,
     /// A token's for the subscription.
     Token,
+    /// The backend's, asked for this subscription.
+    Backend,
     /// The token's for the connection.
     Connection,
     /// The application's, by the server API.
     Server,
 }
 
+impl Expiry {
+    /// The client is told, and has to bring a new token.
+    pub(super) fn by_client(at: Instant) -> Self {
+        let is_of_server = false;
+        Self { at, is_of_server }
+    }
+
+    /// The client is not told.
+    pub(super) fn by_server(at: Instant) -> Self {
+        let is_of_server = true;
+        Self { at, is_of_server }
+    }
+
+    /// How long there is, for a client that has to know.
+    pub(super) fn told(self, at: Moment) -> Option<Duration> {
+        (!self.is_of_server).then(|| self.at.saturating_duration_since(at.now))
+    }
+
+    /// When something has to be done about it; clients have some time more.
+    pub(super) fn deadline(self, grace: Duration) -> Instant {
+        if self.is_of_server { self.at } else { self.at + grace }
+    }
+}
+
 impl Subscription {
+    /// One that is not active yet, and that nobody sees.
+    fn new(source: Source, expires: Option<Expiry>, wish: Wish) -> Self {
+        Self {
+            progress: Progress::Asked(Box::new(wish)),
+            source,
+            expires,
+            info: Bytes::new(),
+            is_present: false,
+            is_announced: false,
+        }
+    }
     /// How others see that `client` comes or leaves; `None` where nobody does.
     fn attendance(&self, channel: Channel, client: ClientInfo, comes: bool) -> Option<Action> {
         (self.is_present || self.is_announced).then(|| {
@@ -100,6 +149,7 @@ impl Wish {
     pub(super) fn new(why: Why, recovers: bool) -> Self {
         Self {
             why,
+            is_asked_about: false,
             is_heard: false,
             recovers,
             data: Bytes::new(),
@@ -137,35 +187,48 @@ impl Session {
         }
         let terms = Arc::clone(&self.terms);
         let right = terms.rules.right(channel).ok_or(CommandError::UnknownChannel)?;
-        let (source, grant, expires) = self.admit(&asked, &right, at)?;
         if asked.filter.is_some() && !right.rule().tags_filter {
             return Err(CommandError::BadRequest.into());
         }
         if asked.must_recover && asked.recover.is_some() {
             return Err(CommandError::UnrecoverablePosition.into());
         }
+        let admitted = self.admit(&asked, &right, at)?;
+        self.pending += 1;
+        if admitted.is_none() {
+            self.consult_subscribe(id, &asked, actions);
+        }
         let wish = Wish {
+            is_asked_about: admitted.is_none(),
             joins: asked.join_leave,
             delta: asked.delta,
             filter: asked.filter,
             ..Wish::new(Why::Request(id), asked.recover.is_some())
         };
-        self.pending += 1;
-        self.ask(asked.channel, &right, source, grant, expires, wish, actions);
+        match admitted {
+            Some((source, grant, expires)) => {
+                self.ask(asked.channel, &right, source, grant, expires, wish, actions);
+            }
+            // The channel is its own meanwhile.
+            None => {
+                let subscription = Subscription::new(Source::Backend, None, wish);
+                self.subscriptions.insert(asked.channel, subscription);
+            }
+        }
         Ok(())
     }
 
-    /// By whose word a client may subscribe as it asks to.
+    /// By whose word a client may subscribe as it asks to; `None`: the backend has to be asked.
     fn admit(
         &self,
         asked: &Subscribe,
         right: &Right<'_>,
         at: Moment,
-    ) -> Result<(Source, Grant, Option<Instant>), Denial> {
+    ) -> Result<Option<(Source, Grant, Option<Expiry>)>, Denial> {
         match right.entry(&asked.channel, self.user()) {
             Entry::Closed => return Err(CommandError::PermissionDenied.into()),
-            Entry::Open if asked.token.is_empty() => return Ok((Source::Rule, Grant::default(), None)),
-            // No backend is known that could be asked.
+            Entry::Open if asked.token.is_empty() => return Ok(Some((Source::Rule, Grant::default(), None))),
+            Entry::Backend if asked.token.is_empty() && self.terms.asks(Event::Subscribe) => return Ok(None),
             Entry::Token | Entry::Backend if asked.token.is_empty() => {
                 return Err(CommandError::PermissionDenied.into());
             }
@@ -177,13 +240,13 @@ impl Session {
             .tokens
             .subscription(&asked.token, self.user(), &client, &asked.channel, at.wall);
         match claims {
-            Ok(claims) => Ok((
-                Source::Token,
-                claims.grant,
-                claims.expires.map(|expires| at.until(expires)),
-            )),
+            Ok(claims) => {
+                let expires = claims.expires.map(|expires| Expiry::by_client(at.until(expires)));
+                Ok(Some((Source::Token, claims.grant, expires)))
+            }
             Err(TokenError::Expired(_)) => Err(CommandError::TokenExpired.into()),
             Err(TokenError::Lapsed) => Err(CommandError::Expired.into()),
+            Err(TokenError::UnknownKey { .. }) => Err(CommandError::Internal.into()),
             Err(TokenError::WrongSubject(_)) => Err(Close::InvalidToken.into()),
             Err(TokenError::Invalid(flaw)) => {
                 tracing::debug!(%flaw, "refused a subscription");
@@ -203,7 +266,7 @@ impl Session {
         right: &Right<'_>,
         source: Source,
         grant: Grant,
-        expires: Option<Instant>,
+        expires: Option<Expiry>,
         mut wish: Wish,
         actions: &mut Vec<Action>,
     ) {
@@ -215,20 +278,67 @@ impl Session {
         wish.joins = is_announced && (wish.joins || is_told);
         wish.delta &= rule.delta;
         wish.data = grant.data.unwrap_or_default();
+        wish.is_asked_about = false;
         actions.push(Action::Subscribe {
             channel: channel.clone(),
             window: rule.window,
             request: wish.why.request(),
         });
-        let subscription = Subscription {
-            progress: Progress::Asked(Box::new(wish)),
-            source,
-            expires,
-            info: grant.info.unwrap_or_default(),
-            is_present: is_present && !right.is_bare,
-            is_announced: is_announced && !right.is_bare,
-        };
+        let mut subscription = Subscription::new(source, expires, wish);
+        subscription.info = grant.info.unwrap_or_default();
+        subscription.is_present = is_present && !right.is_bare;
+        subscription.is_announced = is_announced && !right.is_bare;
         self.subscriptions.insert(channel, subscription);
+    }
+
+    /// The backend lets the client subscribe to a channel, like this.
+    pub(super) fn subscription_approved(
+        &mut self,
+        channel: &Channel,
+        request: u32,
+        grant: Grant,
+        expires: Option<Expiry>,
+        actions: &mut Vec<Action>,
+    ) {
+        let terms = Arc::clone(&self.terms);
+        let (Some((channel, wish)), Some(right)) =
+            (self.take_asked_about(channel, request), terms.rules.right(channel))
+        else {
+            return;
+        };
+        self.ask(channel, &right, Source::Backend, grant, expires, wish, actions);
+    }
+
+    /// The backend does not let the client subscribe to a channel.
+    pub(super) fn subscription_refused(
+        &mut self,
+        channel: &Channel,
+        request: u32,
+        error: CommandError,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.take_asked_about(channel, request).is_some() {
+            self.pending = self.pending.saturating_sub(1);
+            actions.push(answer(request, Err(error)));
+        }
+    }
+
+    /// Takes a channel out that the backend was asked about for `request`, if the client has not left it meanwhile.
+    fn take_asked_about(&mut self, channel: &Channel, request: u32) -> Option<(Channel, Wish)> {
+        let why = Why::Request(request);
+        let is_it = |wish: &Wish| wish.is_asked_about && wish.why == why;
+        let waits = |it: &&Subscription| matches!(&it.progress, Progress::Asked(wish) if is_it(wish));
+        self.subscriptions.get(channel).filter(waits)?;
+        match self.subscriptions.remove_entry(channel)? {
+            (
+                channel,
+                Subscription {
+                    progress: Progress::Asked(wish),
+                    ..
+                },
+            ) => Some((channel, *wish)),
+            _ => None,
+        }
     }
 
     /// The node hears a channel that `request` asked for, from here on.
@@ -239,7 +349,7 @@ impl Session {
         let Progress::Asked(wish) = &mut subscription.progress else {
             return;
         };
-        if wish.why.request() != request || wish.is_heard {
+        if wish.why.request() != request || wish.is_heard || wish.is_asked_about {
             return;
         }
         wish.is_heard = true;
@@ -264,13 +374,16 @@ impl Session {
 
     /// Makes every subscription active that has waited for the client to be let in. Returns what the client is told of each, and what
     /// comes after that.
-    pub(super) fn activate_all(&mut self, actions: &mut Vec<Action>) -> (BTreeMap<Channel, Subscribed>, Vec<Action>) {
+    pub(super) fn activate_all(
+        &mut self,
+        at: Moment,
+        actions: &mut Vec<Action>,
+    ) -> (BTreeMap<Channel, Subscribed>, Vec<Action>) {
         let channels: Vec<Channel> = self.subscriptions.keys().cloned().collect();
         let mut all = BTreeMap::new();
         let mut later = Vec::new();
         for channel in channels {
-            // What comes with the connection's token lasts as long as the connection.
-            let (subscribed, entered) = self.activate_until(&channel, None, actions);
+            let (subscribed, entered) = self.activate(&channel, at, actions);
             later.extend(entered);
             all.insert(channel, subscribed);
         }
@@ -278,15 +391,6 @@ impl Session {
     }
 
     fn activate(&mut self, channel: &Channel, at: Moment, actions: &mut Vec<Action>) -> (Subscribed, Option<Action>) {
-        self.activate_until(channel, Some(at), actions)
-    }
-
-    fn activate_until(
-        &mut self,
-        channel: &Channel,
-        at: Option<Moment>,
-        actions: &mut Vec<Action>,
-    ) -> (Subscribed, Option<Action>) {
         let info = self.info(channel);
         let Some(subscription) = self.subscriptions.get_mut(channel) else {
             return (Subscribed::default(), None);
@@ -295,10 +399,7 @@ impl Session {
             return (Subscribed::default(), None);
         };
         let subscribed = Subscribed {
-            expires: subscription
-                .expires
-                .zip(at)
-                .map(|(expires, at)| expires.saturating_duration_since(at.now)),
+            expires: subscription.expires.and_then(|expires| expires.told(at)),
             data: wish.data,
             // Nothing of the past is kept, so what was missed is not known.
             recovery: wish.recovers.then_some(Recovery::Lost),
@@ -386,11 +487,11 @@ impl Session {
             .subscription(token, self.user(), &client, channel, at.wall);
         match claims {
             Ok(claims) => {
-                let expires = claims.expires.map(|expires| at.until(expires));
+                let expires = claims.expires.map(|expires| Expiry::by_client(at.until(expires)));
                 if let Some(subscription) = self.subscriptions.get_mut(channel) {
                     subscription.expires = expires;
                 }
-                let expires = expires.map(|expires| expires - at.now);
+                let expires = expires.and_then(|expires| expires.told(at));
                 actions.push(answer(id, Ok(Answer::SubRefreshed { expires })));
                 Ok(())
             }
@@ -399,6 +500,7 @@ impl Session {
                 self.subscription_expired(channel.clone(), actions);
                 Err(CommandError::TokenExpired.into())
             }
+            Err(TokenError::UnknownKey { .. }) => Err(CommandError::Internal.into()),
             Err(error) => {
                 tracing::debug!(%error, "refused to renew a subscription");
                 Err(Close::InvalidToken.into())
@@ -419,7 +521,7 @@ impl Session {
                 ..
             }) => match source {
                 Source::Token | Source::Connection => Standing::ByToken,
-                Source::Rule | Source::Server => Standing::Subscribed,
+                Source::Rule | Source::Backend | Source::Server => Standing::Subscribed,
             },
             _ => Standing::Outside,
         }
