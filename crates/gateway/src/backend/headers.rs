@@ -42,7 +42,9 @@ impl Headers {
                 .real
                 .iter()
                 .find(|listed| name.eq_ignore_ascii_case(listed.as_str()));
-            if let (Some(name), Ok(value)) = (listed, HeaderValue::from_bytes(value)) {
+            if let (Some(name), Ok(mut value)) = (listed, HeaderValue::from_bytes(value)) {
+                // A cookie is as good as a password: no `Debug` shows it.
+                value.set_sensitive(true);
                 kept.append(name, value);
             }
         }
