@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use protocol::Channel;
+use protocol::dialect::Format;
 
 use crate::payload;
 
 /// Opens many WebSockets against one or several servers, publishes, and says what arrived, how late, and what it cost.
 ///
-/// Works with every server that relays each JSON text to all connections of the same path. Exits with 1 when anything was lost,
-/// duplicated or out of order, or when a connection could not be opened.
+/// Works with every server that relays each JSON text to all connections of the same path, or that speaks the Centrifuge protocol. Exits
+/// with 1 when anything was lost, duplicated or out of order, or when a connection could not be opened.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "fanfare-loadtest", version)]
 pub struct Arguments {
@@ -32,12 +34,71 @@ pub enum Mode {
     Storm(Storm),
 }
 
+/// The language of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Dialect {
+    /// JSON texts; the path is the channel.
+    Raw,
+    /// The Centrifuge protocol in JSON, at /connection/websocket unless the URL says otherwise.
+    CentrifugeJson,
+    /// The same in Protobuf.
+    CentrifugeProtobuf,
+}
+
+impl Dialect {
+    /// How messages of the Centrifuge protocol are written, if it is that.
+    pub(crate) fn format(self) -> Option<Format> {
+        match self {
+            Self::Raw => None,
+            Self::CentrifugeJson => Some(Format::Json),
+            Self::CentrifugeProtobuf => Some(Format::Protobuf),
+        }
+    }
+
+    /// Where clients connect if nobody says otherwise.
+    pub(crate) fn usual_path(self) -> &'static str {
+        match self {
+            Self::Raw => "/",
+            Self::CentrifugeJson | Self::CentrifugeProtobuf => "/connection/websocket",
+        }
+    }
+
+    /// How a client that reads too slowly is closed.
+    pub(crate) fn slow_code(self) -> u16 {
+        match self {
+            Self::Raw => 1013,
+            Self::CentrifugeJson | Self::CentrifugeProtobuf => 3008,
+        }
+    }
+}
+
+/// Who is in which channel while nothing happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Channels {
+    /// All in the same.
+    One,
+    /// Each in its own.
+    Own,
+}
+
 /// Where to connect, and what to watch.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// A server, ws://HOST:PORT[/PATH] or wss://...; several take turns.
     #[arg(long, required = true)]
     pub url: Vec<String>,
+    /// What is spoken there.
+    #[arg(long, value_enum, default_value_t = Dialect::Raw)]
+    pub dialect: Dialect,
+    /// The channel of a Centrifuge client; where there are several, a dash and their numbers follow.
+    #[arg(long, default_value = "loadtest", value_parser = Channel::parse)]
+    pub channel: Channel,
+    /// A token (JWT) that every Centrifuge client shows.
+    #[arg(long)]
+    pub token: Option<String>,
+    /// Makes a token for each Centrifuge client, of a user of its own and for one day, signed with this secret (HS256).
+    #[arg(long, conflicts_with = "token")]
+    pub token_secret: Option<String>,
     /// A server process, whose CPU time and memory are reported; several are added up.
     #[arg(long)]
     pub pid: Vec<u32>,
@@ -94,7 +155,7 @@ pub struct Fanout {
     #[arg(long, default_value_t = 1000)]
     pub subscribers: usize,
     /// So many of them stop reading after the handshake, with a small receive buffer. Nothing is expected to arrive there. When all is
-    /// published they read on, and the report says how many the server has closed with 1013.
+    /// published they read on, and the report says how many the server has closed as too slow (1013, or 3008 of Centrifuge clients).
     #[arg(long, default_value_t = 0)]
     pub stalled: usize,
     /// How many of the others publish.
@@ -126,7 +187,7 @@ pub struct Chat {
     /// Messages per second of each client.
     #[arg(long, default_value_t = 2.0, value_parser = positive)]
     pub rate: f64,
-    /// The path of a room, without its number.
+    /// The path of a room, without its number. Centrifuge clients have --channel instead.
     #[arg(long, default_value = "/raw/room-")]
     pub path: String,
 }
@@ -140,9 +201,12 @@ pub struct Idle {
     /// How many connections.
     #[arg(long, default_value_t = 10_000)]
     pub connections: usize,
-    /// The path of the channel, instead of the URL's.
+    /// The path of the channel, instead of the URL's; where each raw client has its own channel, its number follows.
     #[arg(long)]
     pub path: Option<String>,
+    /// Whether they share a channel.
+    #[arg(long, value_enum, default_value_t = Channels::One)]
+    pub channels: Channels,
     /// How long memory may settle before it is read.
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     pub hold: Duration,

@@ -1,6 +1,6 @@
 //! The poll loop: all connections of a run, on one thread.
 //!
-//! Owns the sockets and counts how they fared. What a message means is the business of whoever calls [`Engine::turn`]. Connections that
+//! Owns the sockets and counts how they fared. What arrives is the business of whoever calls [`Engine::turn`]. Connections that
 //! are to stall leave the poll when they are open, until [`Engine::read_on`].
 //! Invariant: a connection's index is its poll token, and `open` is the number of sockets that have finished their handshake.
 
@@ -19,8 +19,9 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use protocol::frame;
 use rustls::ClientConfig;
 
-use crate::socket::{Progress, Socket};
-use crate::target::Target;
+use crate::centrifuge::Arrival;
+use crate::client::Client;
+use crate::socket::{Opened, Progress, Socket};
 
 /// Read at once; a merged write of a busy channel fits.
 const BUFFER: usize = 64 * 1024;
@@ -31,8 +32,8 @@ const EVENTS: usize = 64;
 /// Bytes that the kernel takes for a connection that does not read; Linux doubles them, and has 2304 as its least.
 const STALLED_BUFFER: usize = 4 * 1024;
 
-/// Gets a message: the connection's index, the payload, and when it was read.
-pub(crate) type Deliver<'a> = dyn FnMut(usize, &[u8], Instant) + 'a;
+/// Gets what arrives: the connection's index, what it is, and when it was read.
+pub(crate) type Deliver<'a> = dyn FnMut(usize, Arrival<'_>, Instant) + 'a;
 
 /// All connections of a run.
 pub(crate) struct Engine {
@@ -46,6 +47,10 @@ pub(crate) struct Engine {
     open: usize,
     /// How long handshakes took, from connect to 101, in microseconds.
     pub(crate) handshakes: Histogram<u64>,
+    /// How long subscriptions took, from connect to the answer to subscribe, in microseconds.
+    pub(crate) subscriptions: Histogram<u64>,
+    /// When the first of them was asked for, and the last answered.
+    pub(crate) subscribing: Option<(Instant, Instant)>,
     /// Why connections could not be opened, and how often.
     pub(crate) refused: BTreeMap<String, u64>,
     /// Why open connections ended, and how often. What the run itself closes does not count.
@@ -75,6 +80,8 @@ impl Engine {
             sockets: (0..connections).map(|_| None).collect(),
             open: 0,
             handshakes: latencies(),
+            subscriptions: latencies(),
+            subscribing: None,
             refused: BTreeMap::new(),
             ended: BTreeMap::new(),
             stalled_ended: BTreeMap::new(),
@@ -93,10 +100,10 @@ impl Engine {
     }
 
     /// Begins connection `index`; how it went shows in later turns.
-    pub(crate) fn connect(&mut self, index: usize, target: &Target) {
+    pub(crate) fn connect(&mut self, index: usize, client: &Client) {
         let source = u8::try_from(index % usize::from(self.sources)).unwrap_or(0) + 1;
         let receive_buffer = self.stalled.contains(&index).then_some(STALLED_BUFFER);
-        let begun = Socket::connect(target, source, receive_buffer, self.tls.as_ref()).and_then(|mut socket| {
+        let begun = Socket::connect(client, source, receive_buffer, self.tls.as_ref()).and_then(|mut socket| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(socket.tcp(), Token(index), interest)?;
             Ok(socket)
@@ -121,17 +128,16 @@ impl Engine {
                 continue;
             };
             let was_open = socket.is_open();
-            let outcome = socket.advance(&mut self.buffer, has_ended, &mut |payload, now| {
-                deliver(index, payload, now);
+            let outcome = socket.advance(&mut self.buffer, has_ended, &mut |arrival, now| {
+                deliver(index, arrival, now);
             });
             match outcome {
                 Ok(Progress::Same) => {}
-                Ok(Progress::Opened(after)) => {
-                    self.open += 1;
-                    self.handshakes.saturating_record(micros(after));
+                Ok(Progress::Opened(opened)) => {
                     if self.stalled.contains(&index) {
                         self.poll.registry().deregister(socket.tcp())?;
                     }
+                    self.opened(opened);
                 }
                 Err(reason) => self.lose(index, was_open, reason),
             }
@@ -165,12 +171,16 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends `bytes` on connection `index`; false if it is not open.
-    pub(crate) fn send(&mut self, index: usize, bytes: &[u8]) -> bool {
+    /// Publishes the JSON text `data` on connection `index`; false if it is not open.
+    pub(crate) fn publish(&mut self, index: usize, data: &[u8]) -> bool {
+        self.on_open(index, |socket| socket.publish(data))
+    }
+
+    fn on_open(&mut self, index: usize, act: impl FnOnce(&mut Socket) -> Result<(), String>) -> bool {
         let Some(socket) = self.sockets[index].as_mut().filter(|socket| socket.is_open()) else {
             return false;
         };
-        match socket.send(bytes) {
+        match act(socket) {
             Ok(()) => true,
             Err(reason) => {
                 self.lose(index, true, reason);
@@ -203,12 +213,24 @@ impl Engine {
     pub(crate) fn close_all(&mut self, patience: Duration) -> io::Result<()> {
         let before = self.ended.clone();
         for index in 0..self.sockets.len() {
-            self.send(index, &frame::client::close(Some((1000, "")), rand::random()));
+            let close = frame::client::close(Some((1000, "")), rand::random());
+            self.on_open(index, |socket| socket.send(&close));
         }
         self.turn_until(Instant::now() + patience, &mut |_, _, _| {}, |engine| engine.open == 0)?;
         self.drop_all();
         self.ended = before; // what was closed here did not end by itself
         Ok(())
+    }
+
+    fn opened(&mut self, opened: Opened) {
+        self.open += 1;
+        self.handshakes.saturating_record(micros(opened.handshake));
+        if let Some(greeted_at) = opened.greeted_at {
+            let now = Instant::now();
+            self.subscriptions.saturating_record(micros(now - greeted_at));
+            let first = self.subscribing.map_or(greeted_at, |(first, _)| first.min(greeted_at));
+            self.subscribing = Some((first, now));
+        }
     }
 
     fn lose(&mut self, index: usize, was_open: bool, reason: String) {

@@ -18,6 +18,9 @@ pub enum HandshakeError {
     /// The accept key is missing or belongs to another request.
     #[error("answered 101 with a wrong accept key")]
     WrongKey,
+    /// The server chose another subprotocol than the one that was asked for, or one when none was.
+    #[error("answered 101 with a wrong subprotocol")]
+    WrongSubprotocol,
     /// Not HTTP, or a head without end.
     #[error("answered something that is not HTTP")]
     NotHttp,
@@ -36,11 +39,12 @@ pub fn accept_for(key: &str) -> String {
     STANDARD.encode(hash.finalize())
 }
 
-/// The request that opens a WebSocket at `path` of `host`.
-pub fn request(host: &str, path: &str, key: &str) -> Vec<u8> {
+/// The request that opens a WebSocket at `path` of `host`, with `subprotocol` if there is one to ask for.
+pub fn request(host: &str, path: &str, key: &str, subprotocol: Option<&str>) -> Vec<u8> {
+    let subprotocol = subprotocol.map_or(String::new(), |name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
     format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{subprotocol}\r\n"
     )
     .into_bytes()
 }
@@ -61,8 +65,8 @@ pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// Reads the answer to a request with `key`: `None` while it is incomplete, else where the frames begin.
-pub fn read_answer(bytes: &[u8], key: &str) -> Result<Option<usize>, HandshakeError> {
+/// Reads the answer to a request with `key` and `subprotocol`: `None` while it is incomplete, else where the frames begin.
+pub fn read_answer(bytes: &[u8], key: &str, subprotocol: Option<&str>) -> Result<Option<usize>, HandshakeError> {
     let Some(length) = head_length(bytes) else {
         return if bytes.len() > HEAD_LIMIT {
             Err(HandshakeError::NotHttp)
@@ -76,8 +80,9 @@ pub fn read_answer(bytes: &[u8], key: &str) -> Result<Option<usize>, HandshakeEr
         .and_then(|rest| rest.get(..3))
         .and_then(|status| status.parse().ok());
     match status {
-        Some(101) if header(head, "sec-websocket-accept") == Some(&accept_for(key)) => Ok(Some(length)),
-        Some(101) => Err(HandshakeError::WrongKey),
+        Some(101) if header(head, "sec-websocket-accept") != Some(&accept_for(key)) => Err(HandshakeError::WrongKey),
+        Some(101) if header(head, "sec-websocket-protocol") != subprotocol => Err(HandshakeError::WrongSubprotocol),
+        Some(101) => Ok(Some(length)),
         Some(status) => Err(HandshakeError::Status(status)),
         None => Err(HandshakeError::NotHttp),
     }
@@ -85,7 +90,7 @@ pub fn read_answer(bytes: &[u8], key: &str) -> Result<Option<usize>, HandshakeEr
 
 #[cfg(test)]
 mod tests {
-    use super::{HandshakeError, accept_for, read_answer};
+    use super::{HandshakeError, accept_for, read_answer, request};
 
     // The example of RFC 6455, section 1.3.
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -98,7 +103,26 @@ mod tests {
 
     #[track_caller]
     fn check(answer: &str, expected: &Result<Option<usize>, HandshakeError>) {
-        assert_eq!(&read_answer(answer.as_bytes(), KEY), expected, "{answer}");
+        assert_eq!(&read_answer(answer.as_bytes(), KEY, None), expected, "{answer}");
+    }
+
+    #[test]
+    fn a_subprotocol_is_asked_for_and_has_to_be_chosen() {
+        let request = |subprotocol| String::from_utf8(request("h", "/", KEY, subprotocol)).expect("text");
+        assert!(!request(None).contains("Protocol"));
+        assert!(request(Some("p")).ends_with("\r\nSec-WebSocket-Protocol: p\r\n\r\n"));
+
+        let without = format!("HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: {ACCEPT}\r\n\r\n");
+        let with = without.replace("\r\n\r\n", "\r\nsec-websocket-protocol: p\r\n\r\n");
+        let read = |answer: &str, subprotocol| read_answer(answer.as_bytes(), KEY, subprotocol);
+        assert_eq!(read(&with, Some("p")), Ok(Some(with.len())));
+        for (answer, subprotocol) in [(&with, None), (&with, Some("q")), (&without, Some("p"))] {
+            assert_eq!(
+                read(answer, subprotocol),
+                Err(HandshakeError::WrongSubprotocol),
+                "{answer}"
+            );
+        }
     }
 
     #[test]

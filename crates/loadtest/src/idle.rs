@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use crate::args::Idle;
+use crate::args::{Channels, Idle};
 use crate::layout::Layout;
 use crate::payload;
 use crate::report::{Memory, Report, kib_each};
@@ -12,10 +12,21 @@ use crate::traffic::Traffic;
 /// Messages per second of the traffic before memory is read again: slow enough for a server of 10,000 subscribers on one core.
 const RATE: f64 = 5.0;
 
+/// The path of a raw client's own channel, without its number.
+const OWN_PATH: &str = "/raw/own-";
+
 pub(crate) fn run(idle: &Idle) -> anyhow::Result<Report> {
     anyhow::ensure!(!idle.common.pid.is_empty(), "idle measures memory: it needs --pid");
-    let layout = Layout::one_channel(idle.connections, 1);
-    let mut bench = Bench::new(&idle.common, &layout, idle.path.as_deref(), None)?;
+    anyhow::ensure!(
+        idle.messages == 0 || idle.channels == Channels::One,
+        "--messages go to everybody in one channel"
+    );
+    let path = idle.path.as_deref();
+    let (layout, room) = match idle.channels {
+        Channels::One => (Layout::one_channel(idle.connections, 1), None),
+        Channels::Own => (Layout::own_channels(idle.connections), Some(path.unwrap_or(OWN_PATH))),
+    };
+    let mut bench = Bench::new(&idle.common, &layout, path, room)?;
     let mut memory = Memory {
         before: resident(&bench)?,
         ..Memory::default()

@@ -29,6 +29,11 @@ impl Layout {
         Self::build(vec![0; connections], 1, (0..publishers.min(connections)).collect())
     }
 
+    /// A channel for each connection; nobody publishes.
+    pub(crate) fn own_channels(connections: usize) -> Self {
+        Self::build((0..connections).collect(), connections, Vec::new())
+    }
+
     /// `channels` channels of neighbours, as even as can be; everybody publishes, one channel after another.
     pub(crate) fn rooms(connections: usize, channels: usize) -> Self {
         let channel_of: Vec<usize> = (0..connections).map(|index| index * channels / connections).collect();
@@ -88,6 +93,11 @@ impl Layout {
         self.channel_of.len()
     }
 
+    /// How many channels there are.
+    pub(crate) fn channels(&self) -> usize {
+        self.sizes.len()
+    }
+
     /// Who stops reading after the handshake.
     pub(crate) fn stalled(&self) -> Range<usize> {
         self.stalled.clone()
@@ -142,6 +152,7 @@ mod tests {
     fn pairs() {
         check(&Layout::one_channel(5, 2), 10, 2);
         check(&Layout::one_channel(1, 3), 1, 1);
+        check(&Layout::own_channels(4), 0, 0);
         check(&Layout::rooms(12, 3), 3 * 4 * 4, 12);
         check(&Layout::rooms(7, 3), 3 * 3 + 2 * 2 + 2 * 2, 7);
     }

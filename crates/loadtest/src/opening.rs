@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 
+use crate::client::Client;
 use crate::engine::{Deliver, Engine};
-use crate::target::Target;
 
 /// How connections are opened.
 #[derive(Debug, Clone, Copy)]
@@ -29,21 +29,21 @@ pub(crate) struct Opening {
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Opens connection `i` to `targets[i]`, for all of them. Returns with as many open as could be; which attempts failed and why is
+/// Opens connection `i` for `clients[i]`, for all of them. Returns with as many open as could be; which attempts failed and why is
 /// in the engine's counts.
 pub(crate) fn open_all(
     engine: &mut Engine,
-    targets: &[Target],
+    clients: &[Client],
     opening: Opening,
     bar: &ProgressBar,
     deliver: &mut Deliver<'_>,
 ) -> io::Result<()> {
     engine.take_failed(); // those of an earlier round are not of this plan
-    let mut plan = Plan::new(targets.len(), opening);
-    bar.set_length(targets.len() as u64);
+    let mut plan = Plan::new(clients.len(), opening);
+    bar.set_length(clients.len() as u64);
     while Instant::now() < opening.deadline && !plan.is_over() {
         while let Some(index) = plan.next(Instant::now()) {
-            engine.connect(index, &targets[index]);
+            engine.connect(index, &clients[index]);
             // Some fail at once, and nothing would wake the loop for them.
             plan.failed(&engine.take_failed(), Instant::now());
         }

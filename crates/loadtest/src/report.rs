@@ -119,12 +119,24 @@ pub struct Report {
 pub struct Opened {
     /// How many were open in the end.
     pub open: usize,
-    /// From the first attempt to the last handshake.
+    /// From the first attempt to the last that was open.
     pub seconds: f64,
-    /// From connect to 101, for each attempt that came to it.
+    /// From connecting to 101, for each attempt that succeeded.
     pub handshake: Quantiles,
+    /// How Centrifuge clients subscribed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subscribed: Option<Subscribed>,
     /// Attempts that failed: reasons and counts.
     pub refused: BTreeMap<String, u64>,
+}
+
+/// How Centrifuge clients subscribed, each in one message with its connect command.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Subscribed {
+    /// From the first connect command to the last answer to a subscribe command.
+    pub seconds: f64,
+    /// The same for each client.
+    pub latency: Quantiles,
 }
 
 /// Connections that stopped reading after the handshake, until all was published.
@@ -132,7 +144,10 @@ pub struct Opened {
 pub struct Stalled {
     /// How many there were.
     pub connections: usize,
-    /// How many of them the server has closed with 1013.
+    /// The code that means this in their dialect.
+    #[serde(skip)]
+    pub slow_code: u16,
+    /// How many of them the server has closed as too slow.
     pub closed_as_slow: u64,
     /// How those that ended did: reasons and counts.
     pub ended: BTreeMap<String, u64>,
@@ -167,6 +182,9 @@ pub struct TrafficReport {
     pub unsent: u64,
     /// Arrived, but was not of this run. No fault by itself.
     pub foreign: u64,
+    /// What publish commands came to; only Centrifuge clients get answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Answers>,
     /// From when a message was due to reading: what it waited for its sender counts too.
     pub latency: Quantiles,
     /// CPU and memory from the first message to the last delivery.
@@ -175,6 +193,15 @@ pub struct TrafficReport {
     pub server_cpu_per_million: f64,
     /// CPU seconds of what is beside them for a million deliveries.
     pub beside_cpu_per_million: f64,
+}
+
+/// What publish commands came to.
+#[derive(Debug, Default, Clone, PartialEq, Serialize)]
+pub struct Answers {
+    /// Answers, good or bad.
+    pub answered: u64,
+    /// Why commands failed, and how often.
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// Resident memory of the servers.
@@ -219,6 +246,7 @@ impl TrafficReport {
             misdelivered: outcome.misdelivered,
             unsent: outcome.unsent,
             foreign: outcome.foreign,
+            answers: outcome.answers.clone(),
             latency: Quantiles::of(&outcome.latency),
             used: outcome.used,
             server_cpu_per_million: per_million(outcome.used.servers.cpu()),
@@ -235,11 +263,22 @@ impl TrafficReport {
             (self.misdelivered, "delivered in another channel"),
             (self.unsent, "not sent because the sender was disconnected"),
         ];
-        counts
+        let mut problems: Vec<_> = counts
             .iter()
             .filter(|(count, _)| *count > 0)
             .map(|(count, what)| format!("{count} {what}"))
-            .collect()
+            .collect();
+        if let Some(Answers { answered, refused }) = &self.answers {
+            if *answered != self.published {
+                problems.push(format!("{answered} answers to {} publish commands", self.published));
+            }
+            problems.extend(
+                refused
+                    .iter()
+                    .map(|(why, count)| format!("{count} publish commands failed ({why})")),
+            );
+        }
+        problems
     }
 }
 

@@ -11,20 +11,17 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::args::{Arguments, Chat, Common, Fanout, Load, Mode};
+use crate::client::{self, Client};
 use crate::engine::{Engine, latencies};
 use crate::layout::Layout;
 use crate::opening::{Opening, open_all};
-use crate::report::{Meter, Opened, Quantiles, Report, Stalled, TrafficReport};
+use crate::report::{Meter, Opened, Quantiles, Report, Stalled, Subscribed, TrafficReport};
 use crate::socket::closed_with;
-use crate::target::Target;
 use crate::traffic::{self, Traffic};
 use crate::{idle, storm};
 
 /// How long closing politely may take.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What a server says to a client that does not read fast enough: try again later.
-const TOO_SLOW: u16 = 1013;
 
 /// Does what `arguments` ask for. An error is a run that could not take place; what a run found wrong is in the report.
 pub fn run(arguments: &Arguments) -> anyhow::Result<Report> {
@@ -98,35 +95,20 @@ pub(crate) struct Bench<'a> {
     pub(crate) common: &'a Common,
     pub(crate) engine: Engine,
     pub(crate) meter: Meter,
-    targets: Vec<Target>,
+    clients: Vec<Client>,
     bar: ProgressBar,
 }
 
 impl<'a> Bench<'a> {
-    /// Prepares a run. Connections go to the URLs in turn; their path is the URL's, or `path`, or with `room` that and the number of
-    /// their channel.
+    /// Prepares a run; [`client::all`] says what `path` and `room` are.
     pub(crate) fn new(
         common: &'a Common,
         layout: &Layout,
         path: Option<&str>,
         room: Option<&str>,
     ) -> anyhow::Result<Self> {
-        let servers: Vec<Target> = common
-            .url
-            .iter()
-            .map(|url| Target::parse(url))
-            .collect::<Result<_, _>>()?;
-        let targets = (0..layout.connections())
-            .map(|index| {
-                let server = &servers[index % servers.len()];
-                match (room, path) {
-                    (Some(prefix), _) => server.with_path(&format!("{prefix}{}", layout.channel_of(index))),
-                    (None, Some(path)) => server.with_path(path),
-                    (None, None) => server.clone(),
-                }
-            })
-            .collect();
-        let tls = match servers.iter().any(|server| server.tls.is_some()) {
+        let clients = client::all(common, layout, path, room)?;
+        let tls = match clients.iter().any(|client| client.target.tls.is_some()) {
             true => Some(trust(common)?),
             false => None,
         };
@@ -140,7 +122,7 @@ impl<'a> Bench<'a> {
             common,
             engine,
             meter,
-            targets,
+            clients,
             bar: progress_bar(),
         })
     }
@@ -148,6 +130,8 @@ impl<'a> Bench<'a> {
     /// Opens all connections.
     pub(crate) fn open(&mut self, in_flight: usize, attempts: u32) -> anyhow::Result<Opened> {
         self.engine.handshakes = latencies();
+        self.engine.subscriptions = latencies();
+        self.engine.subscribing = None;
         self.engine.refused.clear();
         let started = Instant::now();
         let deadline = started + self.common.open_timeout;
@@ -157,11 +141,15 @@ impl<'a> Bench<'a> {
             deadline,
         };
         self.bar.set_message("opening");
-        open_all(&mut self.engine, &self.targets, opening, &self.bar, &mut |_, _, _| {})?;
+        open_all(&mut self.engine, &self.clients, opening, &self.bar, &mut |_, _, _| {})?;
         Ok(Opened {
             open: self.engine.open(),
             seconds: started.elapsed().as_secs_f64(),
             handshake: Quantiles::of(&self.engine.handshakes),
+            subscribed: self.engine.subscribing.map(|(first, last)| Subscribed {
+                seconds: (last - first).as_secs_f64(),
+                latency: Quantiles::of(&self.engine.subscriptions),
+            }),
             refused: self.engine.refused.clone(),
         })
     }
@@ -169,7 +157,14 @@ impl<'a> Bench<'a> {
     /// Publishes and receives.
     pub(crate) fn publish(&mut self, layout: &Layout, traffic: Traffic) -> anyhow::Result<TrafficReport> {
         self.bar.set_message("publishing");
-        let outcome = traffic::run(&mut self.engine, layout, traffic, &self.meter, &self.bar)?;
+        let outcome = traffic::run(
+            &mut self.engine,
+            layout,
+            traffic,
+            self.common.dialect,
+            &self.meter,
+            &self.bar,
+        )?;
         Ok(TrafficReport::of(&outcome))
     }
 
@@ -178,9 +173,11 @@ impl<'a> Bench<'a> {
         self.bar.set_message("reading on");
         self.engine.read_on(Instant::now() + self.common.patience)?;
         let ended = std::mem::take(&mut self.engine.stalled_ended);
+        let slow_code = self.common.dialect.slow_code();
         Ok(Stalled {
             connections,
-            closed_as_slow: ended.get(&closed_with(TOO_SLOW)).copied().unwrap_or(0),
+            slow_code,
+            closed_as_slow: ended.get(&closed_with(slow_code)).copied().unwrap_or(0),
             ended,
         })
     }
@@ -203,7 +200,7 @@ impl<'a> Bench<'a> {
     pub(crate) fn report(&self, mode: &'static str, opened: Opened) -> Report {
         let mut report = Report {
             mode,
-            connections: self.targets.len(),
+            connections: self.clients.len(),
             opened,
             traffic: None,
             memory: None,
@@ -218,7 +215,7 @@ impl<'a> Bench<'a> {
 
     /// The problem that not all connections are open, if so, with what came of the attempts of this round.
     pub(crate) fn not_open(&self) -> Option<String> {
-        let missing = self.targets.len() - self.engine.open();
+        let missing = self.clients.len() - self.engine.open();
         let refused = &self.engine.refused;
         let reasons: Vec<_> = refused
             .iter()

@@ -1,6 +1,6 @@
 //! One client connection: a stream, how far it has come, and what waits to be written.
 //!
-//! Knows the handshake and frames; does not know the poll loop, nor what the messages mean. Invariant: after [`Socket::advance`] the
+//! Knows the handshake, frames and whose conversation it carries; does not know the poll loop, nor what payloads mean. Invariant: after [`Socket::advance`] the
 //! socket has been read until it would block, so an edge-triggered poll tells of whatever comes next.
 
 use std::io::{self, Read, Write};
@@ -13,8 +13,9 @@ use protocol::frame::{self, Item, Limits, Parser, Role};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use socket2::{Domain, Protocol, Type};
 
+use crate::centrifuge::{Arrival, Heard, Session, replies};
+use crate::client::Client;
 use crate::handshake;
-use crate::target::Target;
 
 /// What a server may send: far more than any test does.
 const LIMITS: Limits = Limits {
@@ -22,13 +23,20 @@ const LIMITS: Limits = Limits {
     fragments: 1024,
 };
 
+/// Gets what arrives, and when it was read.
+type Deliver<'a> = dyn FnMut(Arrival<'_>, Instant) + 'a;
+
 /// A connection that is being opened or open.
 pub(crate) struct Socket {
     stream: Stream,
     stage: Stage,
     parser: Parser,
     outgoing: Vec<u8>,
-    opened_at: Instant,
+    /// What a Centrifuge client says and hears; `None` if it is raw.
+    session: Option<Session>,
+    begun_at: Instant,
+    /// When the handshake was done, from which on a Centrifuge client waits for its subscription.
+    greeted_at: Option<Instant>,
 }
 
 enum Stage {
@@ -41,6 +49,8 @@ enum Stage {
         key: String,
         head: Vec<u8>,
     },
+    /// The handshake is done, and the subscription is asked for.
+    Subscribing,
     Open,
 }
 
@@ -49,20 +59,30 @@ enum Stage {
 pub(crate) enum Progress {
     /// Nothing new about the connection itself.
     Same,
-    /// The handshake is done, so long after the connection was begun.
-    Opened(Duration),
+    /// Messages may be sent, and will arrive.
+    Opened(Opened),
+}
+
+/// How opening went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// From the beginning to the 101.
+    pub(crate) handshake: Duration,
+    /// When connect and subscribe were sent; `None` if the client is raw.
+    pub(crate) greeted_at: Option<Instant>,
 }
 
 impl Socket {
-    /// Begins a connection. On Linux `source` picks the address to come from when the target is on IPv4 loopback: one address has ports for
+    /// Begins the connection of `client`. On Linux `source` picks the address to come from when the target is on IPv4 loopback: one address has ports for
     /// 28,000 connections only, and servers limit how many handshakes an address may have open. `receive_buffer` is the kernel's, in
     /// bytes, if it is not to have its usual size.
     pub(crate) fn connect(
-        target: &Target,
+        client: &Client,
         source: u8,
         receive_buffer: Option<usize>,
         tls: Option<&Arc<ClientConfig>>,
     ) -> io::Result<Self> {
+        let target = &client.target;
         let socket = socket2::Socket::new(Domain::for_address(target.address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -88,14 +108,17 @@ impl Socket {
             _ => Stream::Plain(stream),
         };
         let key = handshake::random_key();
-        let outgoing = handshake::request(&target.host, &target.path, &key);
-        let opened_at = Instant::now();
+        let session = client.session.clone();
+        let outgoing = handshake::request(&target.host, &target.path, &key, subprotocol(session.as_ref()));
+        let begun_at = Instant::now();
         Ok(Self {
             stream,
             stage: Stage::Connecting { key },
             parser: Parser::new(Role::Client),
             outgoing,
-            opened_at,
+            session,
+            begun_at,
+            greeted_at: None,
         })
     }
 
@@ -112,13 +135,13 @@ impl Socket {
         matches!(self.stage, Stage::Open)
     }
 
-    /// Writes and reads what can be, after the poll said that something can. Each message goes to `deliver` with the time of its
+    /// Writes and reads what can be, after the poll said that something can. What arrives goes to `deliver` with the time of its
     /// arrival. `has_ended` is the poll's word that the peer will send no more. An error, with its cause in words, is the end of it.
     pub(crate) fn advance(
         &mut self,
         buffer: &mut [u8],
         has_ended: bool,
-        deliver: &mut dyn FnMut(&[u8], Instant),
+        deliver: &mut Deliver<'_>,
     ) -> Result<Progress, String> {
         if let Stage::Connecting { key } = &mut self.stage {
             let key = std::mem::take(key);
@@ -138,14 +161,23 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.to_string()),
             };
-            if self.consume(&buffer[..read], deliver)? {
-                progress = Progress::Opened(self.opened_at.elapsed());
+            if let Some(opened) = self.consume(&buffer[..read], deliver)? {
+                progress = Progress::Opened(opened);
             }
             // A short read has emptied a plain socket, and saves the read that would only say so.
             if read < buffer.len() && !has_ended && matches!(self.stream, Stream::Plain(_)) {
                 return Ok(progress);
             }
         }
+    }
+
+    /// Publishes the JSON text `data`.
+    pub(crate) fn publish(&mut self, data: &[u8]) -> Result<(), String> {
+        let frame = match &mut self.session {
+            Some(session) => session.publish(data),
+            None => frame::client::text(data, rand::random()),
+        };
+        self.send(&frame)
     }
 
     /// Queues `bytes` and writes what can be written now.
@@ -166,24 +198,43 @@ impl Socket {
         }
     }
 
-    /// Takes in what was read; true when this completed the handshake.
-    fn consume(&mut self, bytes: &[u8], deliver: &mut dyn FnMut(&[u8], Instant)) -> Result<bool, String> {
-        let Stage::Handshaking { key, head } = &mut self.stage else {
+    /// Takes in what was read; says how opening went when this completed it.
+    fn consume(&mut self, bytes: &[u8], deliver: &mut Deliver<'_>) -> Result<Option<Opened>, String> {
+        let was_open = self.is_open();
+        if let Stage::Handshaking { key, head } = &mut self.stage {
+            head.extend_from_slice(bytes);
+            let subprotocol = subprotocol(self.session.as_ref());
+            let answer = handshake::read_answer(head, key, subprotocol).map_err(|error| error.to_string())?;
+            let Some(frames_at) = answer else {
+                return Ok(None);
+            };
+            let early = head.split_off(frames_at);
+            self.greet()?;
+            self.frames(&early, deliver)?;
+        } else {
             self.frames(bytes, deliver)?;
-            return Ok(false);
+        }
+        let opened = Opened {
+            handshake: self.greeted_at.unwrap_or(self.begun_at) - self.begun_at,
+            greeted_at: self.greeted_at.filter(|_| self.session.is_some()),
         };
-        head.extend_from_slice(bytes);
-        let Some(frames_at) = handshake::read_answer(head, key).map_err(|error| error.to_string())? else {
-            return Ok(false);
-        };
-        let early = head.split_off(frames_at);
-        self.stage = Stage::Open;
-        self.outgoing = Vec::new();
-        self.frames(&early, deliver)?;
-        Ok(true)
+        Ok((self.is_open() && !was_open).then_some(opened))
     }
 
-    fn frames(&mut self, mut bytes: &[u8], deliver: &mut dyn FnMut(&[u8], Instant)) -> Result<(), String> {
+    /// The handshake is done: a raw client is where it wanted to be, another says so.
+    fn greet(&mut self) -> Result<(), String> {
+        self.greeted_at = Some(Instant::now());
+        self.outgoing = Vec::new();
+        let Some(session) = &mut self.session else {
+            self.stage = Stage::Open;
+            return Ok(());
+        };
+        let greeting = session.greeting();
+        self.stage = Stage::Subscribing;
+        self.send(&greeting)
+    }
+
+    fn frames(&mut self, mut bytes: &[u8], deliver: &mut Deliver<'_>) -> Result<(), String> {
         let now = Instant::now();
         while let Some(item) = self
             .parser
@@ -191,12 +242,33 @@ impl Socket {
             .map_err(|error| error.to_string())?
         {
             match item {
-                Item::Message(message) => deliver(&message.data, now),
+                Item::Message(message) => self.hear(&message.data, now, deliver)?,
                 Item::Ping(data) => self.send(&frame::client::pong(&data, rand::random()))?,
                 Item::Pong(_) => {}
                 Item::Close { code: Some(code), .. } => return Err(closed_with(code)),
                 Item::Close { code: None, .. } => return Err("closed without a code".to_owned()),
             }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, message: &[u8], now: Instant, deliver: &mut Deliver<'_>) -> Result<(), String> {
+        let Some(session) = &mut self.session else {
+            deliver(Arrival::Publication(message), now);
+            return Ok(());
+        };
+        let mut wants_pong = false;
+        for reply in replies(session.format(), message) {
+            match session.hear(reply.map_err(|error| error.to_string())?)? {
+                Heard::Arrival(arrival) => deliver(arrival, now),
+                Heard::Ping => wants_pong = true,
+                Heard::Subscribed => self.stage = Stage::Open,
+                Heard::Nothing => {}
+            }
+        }
+        if wants_pong {
+            let pong = session.pong();
+            self.send(&pong)?;
         }
         Ok(())
     }
@@ -216,6 +288,11 @@ impl Socket {
             _ => Ok(()),
         }
     }
+}
+
+/// What the handshake of a client asks for.
+fn subprotocol(session: Option<&Session>) -> Option<&'static str> {
+    session.and_then(Session::subprotocol)
 }
 
 /// The end of a connection by a Close frame with `code`, in words.

@@ -38,9 +38,9 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// Parses and resolves `url`. A name with several addresses is tried: `localhost` is often `::1` before it is `127.0.0.1`, where the
+    /// Parses and resolves `url`; one without a path gets `path`. A name with several addresses is tried: `localhost` is often `::1` before it is `127.0.0.1`, where the
     /// server is.
-    pub fn parse(url: &str) -> Result<Self, TargetError> {
+    pub fn parse(url: &str, path: &str) -> Result<Self, TargetError> {
         let not_a_url = || TargetError::NotAUrl(url.to_owned());
         let (rest, is_tls) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
             (Some(rest), _) => (rest, false),
@@ -49,8 +49,8 @@ impl Target {
         };
         let (authority, path) = match rest.find(['/', '?']) {
             Some(at) if rest[at..].starts_with('/') => (&rest[..at], rest[at..].to_owned()),
-            Some(at) => (&rest[..at], format!("/{}", &rest[at..])),
-            None => (rest, "/".to_owned()),
+            Some(at) => (&rest[..at], format!("{path}{}", &rest[at..])),
+            None => (rest, path.to_owned()),
         };
         if authority.is_empty() || authority.contains(['@', '#']) || path.contains(['#', ' ', '\r', '\n']) {
             return Err(not_a_url());
@@ -121,7 +121,7 @@ mod tests {
 
     #[track_caller]
     fn check(url: &str, expected: Option<(&str, &str, &str, bool)>) {
-        let parsed = Target::parse(url).ok();
+        let parsed = Target::parse(url, "/").ok();
         let seen = parsed.as_ref().map(|target| {
             (
                 target.address.to_string(),
@@ -157,6 +157,14 @@ mod tests {
         check("ws://user@127.0.0.1:1", None);
         check("ws://127.0.0.1:notaport", None);
         check("ws://127.0.0.1:1/a b", None);
+    }
+
+    #[test]
+    fn a_url_without_a_path_gets_the_usual_one() {
+        let path = |url| Target::parse(url, "/usual").expect("a URL").path;
+        assert_eq!(path("ws://127.0.0.1:1"), "/usual");
+        assert_eq!(path("ws://127.0.0.1:1?a=b"), "/usual?a=b");
+        assert_eq!(path("ws://127.0.0.1:1/"), "/");
     }
 
     #[test]

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
-use protocol::frame;
 
+use crate::args::Dialect;
+use crate::centrifuge::Arrival;
 use crate::engine::{Engine, latencies, micros};
 use crate::layout::Layout;
 use crate::ledger::{Ledger, Tally};
 use crate::payload::Stamp;
-use crate::report::{Meter, Used};
+use crate::report::{Answers, Meter, Used};
 
 /// Sent in one go when behind the schedule, before the receivers are read again.
 const BURST: usize = 64;
@@ -69,6 +70,8 @@ pub(crate) struct Outcome {
     pub(crate) misdelivered: u64,
     /// Arrivals that are not of this run.
     pub(crate) foreign: u64,
+    /// What publish commands came to, in a dialect that answers them.
+    pub(crate) answers: Option<Answers>,
     /// From when it was due to reading, in microseconds.
     pub(crate) latency: Histogram<u64>,
     /// How long publishing took.
@@ -81,11 +84,12 @@ pub(crate) struct Outcome {
     pub(crate) used: Used,
 }
 
-/// Publishes and receives, once.
+/// Publishes and receives, once. In a `dialect` with answers these are waited for too.
 pub(crate) fn run(
     engine: &mut Engine,
     layout: &Layout,
     traffic: Traffic,
+    dialect: Dialect,
     meter: &Meter,
     bar: &ProgressBar,
 ) -> io::Result<Outcome> {
@@ -114,21 +118,23 @@ pub(crate) fn run(
             turns += 1;
         }
         bar.set_position(turns);
-        engine.turn(due(started, turns, traffic.rate), &mut |to, payload, at| {
-            receipts.note(to, payload, at);
+        engine.turn(due(started, turns, traffic.rate), &mut |to, arrival, at| {
+            receipts.note(to, arrival, at);
         })?;
     }
     let published_at = Instant::now();
-    while receipts.ledger.tally().delivered < sending.expected
+    let is_answered = dialect.format().is_some();
+    while (receipts.ledger.tally().delivered < sending.expected
+        || (is_answered && receipts.answers.answered < sending.published))
         && receipts.last.max(published_at).elapsed() < traffic.patience
     {
         let until = Instant::now() + Duration::from_millis(100);
-        engine.turn(until, &mut |to, payload, at| receipts.note(to, payload, at))?;
+        engine.turn(until, &mut |to, arrival, at| receipts.note(to, arrival, at))?;
     }
     let used = meter.since(before)?;
     let elapsed = receipts.last.saturating_duration_since(started);
     let linger = Instant::now() + LINGER;
-    engine.turn_until(linger, &mut |to, payload, at| receipts.note(to, payload, at), |_| false)?;
+    engine.turn_until(linger, &mut |to, arrival, at| receipts.note(to, arrival, at), |_| false)?;
     Ok(Outcome {
         published: sending.published,
         unsent: sending.unsent,
@@ -136,6 +142,7 @@ pub(crate) fn run(
         tally: receipts.ledger.tally(),
         misdelivered: receipts.misdelivered,
         foreign: receipts.foreign,
+        answers: is_answered.then_some(receipts.answers),
         latency: receipts.latency,
         publishing: published_at - started,
         elapsed,
@@ -169,10 +176,7 @@ impl Sending {
             number: self.numbers[sender],
             due_at: micros(due.saturating_duration_since(receipts.started)),
         };
-        if engine.send(
-            sender,
-            &frame::client::text(&stamp.to_json(receipts.size), rand::random()),
-        ) {
+        if engine.publish(sender, &stamp.to_json(receipts.size)) {
             self.numbers[sender] += 1;
             self.published += 1;
             self.expected += layout.audience(sender) as u64;
@@ -193,6 +197,7 @@ struct Receipts<'a> {
     latency: Histogram<u64>,
     misdelivered: u64,
     foreign: u64,
+    answers: Answers,
 }
 
 impl<'a> Receipts<'a> {
@@ -210,10 +215,23 @@ impl<'a> Receipts<'a> {
             latency,
             misdelivered: 0,
             foreign: 0,
+            answers: Answers::default(),
         }
     }
 
-    fn note(&mut self, receiver: usize, payload: &[u8], at: Instant) {
+    fn note(&mut self, receiver: usize, arrival: Arrival<'_>, at: Instant) {
+        match arrival {
+            Arrival::Publication(payload) => self.publication(receiver, payload, at),
+            Arrival::Misdelivered => self.misdelivered += 1,
+            Arrival::Published => self.answers.answered += 1,
+            Arrival::Refused(why) => {
+                self.answers.answered += 1;
+                *self.answers.refused.entry(why).or_default() += 1;
+            }
+        }
+    }
+
+    fn publication(&mut self, receiver: usize, payload: &[u8], at: Instant) {
         let Some(stamp) = Stamp::read(payload, self.size).filter(|stamp| stamp.run == self.run) else {
             self.foreign += 1;
             return;

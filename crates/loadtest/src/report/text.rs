@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Memory, Opened, Quantiles, Report, Stalled, TrafficReport};
+use super::{Answers, Memory, Opened, Quantiles, Report, Stalled, Subscribed, TrafficReport};
 use crate::process::Usage;
 
 impl fmt::Display for Report {
@@ -48,6 +48,9 @@ fn write_opened(f: &mut fmt::Formatter<'_>, name: &str, opened: &Opened) -> fmt:
             opened.open, opened.seconds, opened.handshake
         ),
     )?;
+    if let Some(Subscribed { seconds, latency }) = &opened.subscribed {
+        row(f, "subscribed", format_args!("in {seconds:.2} s, each {latency}"))?;
+    }
     for (reason, count) in &opened.refused {
         row(f, "refused", format_args!("{count} x {reason}"))?;
     }
@@ -101,6 +104,14 @@ fn write_traffic(f: &mut fmt::Formatter<'_>, traffic: &TrafficReport) -> fmt::Re
         "faults",
         format_args!("{lost} lost, {duplicated} duplicated, {reordered} reordered"),
     )?;
+    if let Some(Answers { answered, refused }) = &traffic.answers {
+        let failed: u64 = refused.values().sum();
+        row(
+            f,
+            "answered",
+            format_args!("{answered} of {published}, {failed} failed"),
+        )?;
+    }
     if traffic.foreign > 0 {
         row(
             f,
@@ -127,13 +138,14 @@ fn write_traffic(f: &mut fmt::Formatter<'_>, traffic: &TrafficReport) -> fmt::Re
 fn write_stalled(f: &mut fmt::Formatter<'_>, stalled: &Stalled) -> fmt::Result {
     let Stalled {
         connections,
+        slow_code,
         closed_as_slow,
         ended,
     } = stalled;
     row(
         f,
         "stalled",
-        format_args!("{closed_as_slow} of {connections} closed with 1013, as too slow"),
+        format_args!("{closed_as_slow} of {connections} closed with {slow_code}, as too slow"),
     )?;
     for (reason, count) in ended {
         row(f, "", format_args!("{count} x {reason}"))?;

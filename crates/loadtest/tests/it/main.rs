@@ -1,5 +1,6 @@
 //! The load test as a process, against the floor and against servers that do one thing wrong.
 
+mod centrifuge;
 mod faulty;
 
 use std::io::{BufRead, BufReader};
@@ -505,6 +506,8 @@ fn a_run_that_cannot_take_place_exits_with_2() {
         &["fanout", "--url", "wss://127.0.0.1:1"],
         &["chat", "--url", "ws://127.0.0.1:1", "--clients", "2", "--rooms", "3"],
         &["fanout", "--url", "ws://127.0.0.1:1", "--size", "71"],
+        &["fanout", "--url", "ws://127.0.0.1:1", "--token", "t"],
+        &["fanout", "--url", "ws://127.0.0.1:1", "--channel", "a b"],
         &[
             "fanout",
             "--url",
