@@ -1,7 +1,7 @@
 //! One client connection: a stream, how far it has come, and what waits to be written.
 //!
-//! Knows the handshake, frames and whose conversation it carries; does not know the poll loop, nor what payloads mean. Invariant: after [`Socket::advance`] the
-//! socket has been read until it would block, so an edge-triggered poll tells of whatever comes next.
+//! Knows the handshake, frames and the client's conversation; does not know the poll loop, nor what payloads mean. Invariant: after
+//! [`Socket::advance`] the socket has been read until it would block, so an edge-triggered poll tells of whatever comes next.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -73,9 +73,9 @@ pub(crate) struct Opened {
 }
 
 impl Socket {
-    /// Begins the connection of `client`. On Linux `source` picks the address to come from when the target is on IPv4 loopback: one address has ports for
-    /// 28,000 connections only, and servers limit how many handshakes an address may have open. `receive_buffer` is the kernel's, in
-    /// bytes, if it is not to have its usual size.
+    /// Begins the connection of `client`. On Linux `source` picks the address to come from when the target is on IPv4 loopback: one
+    /// address has ports for 28,000 connections only, and servers limit how many handshakes an address may have open. `receive_buffer` is
+    /// the kernel's, in bytes, if it is not to have its usual size.
     pub(crate) fn connect(
         client: &Client,
         source: u8,
@@ -214,11 +214,13 @@ impl Socket {
         } else {
             self.frames(bytes, deliver)?;
         }
-        let opened = Opened {
-            handshake: self.greeted_at.unwrap_or(self.begun_at) - self.begun_at,
-            greeted_at: self.greeted_at.filter(|_| self.session.is_some()),
-        };
-        Ok((self.is_open() && !was_open).then_some(opened))
+        if was_open || !self.is_open() {
+            return Ok(None);
+        }
+        Ok(self.greeted_at.map(|greeted_at| Opened {
+            handshake: greeted_at - self.begun_at,
+            greeted_at: self.session.is_some().then_some(greeted_at),
+        }))
     }
 
     /// The handshake is done: a raw client is where it wanted to be, another says so.

@@ -38,8 +38,8 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// Parses and resolves `url`; one without a path gets `path`. A name with several addresses is tried: `localhost` is often `::1` before it is `127.0.0.1`, where the
-    /// server is.
+    /// Parses and resolves `url`; one without a path gets `path`. A name with several addresses is tried: `localhost` is often `::1` before
+    /// it is `127.0.0.1`, where the server is.
     pub fn parse(url: &str, path: &str) -> Result<Self, TargetError> {
         let not_a_url = || TargetError::NotAUrl(url.to_owned());
         let (rest, is_tls) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
