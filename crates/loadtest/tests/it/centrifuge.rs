@@ -33,6 +33,8 @@ enum Fault {
     Duplicates,
     /// The first client gets a publication as one of another channel.
     Renames,
+    /// No fault: publications come in fragments, a few bytes at a time.
+    Splits,
     /// A publish command is carried out, but not answered.
     Forgets,
     /// A publish command is refused.
@@ -194,6 +196,7 @@ impl Server {
             let write = |bytes: &[u8]| (&*member.stream).write_all(bytes).unwrap_or(());
             match self.fault {
                 Fault::Drops if is_hit && place == 0 => {}
+                Fault::Splits => fragments(frame).chunks(7).for_each(write),
                 Fault::Duplicates if is_hit && place == 0 => write(&self.joined(frame)),
                 Fault::Renames if is_hit && place == 0 => {
                     let other = Channel::parse("other").expect("a channel");
@@ -230,6 +233,19 @@ impl Server {
     }
 }
 
+/// The message of `frame` in frames of at most 50 bytes.
+fn fragments(frame: &[u8]) -> Vec<u8> {
+    let message = payload(frame);
+    let pieces: Vec<_> = message.chunks(50).collect();
+    let frames = pieces.iter().enumerate().map(|(place, piece)| {
+        let opcode = if place == 0 { frame[0] & 0x0f } else { 0 };
+        let fin = if place + 1 == pieces.len() { 0x80 } else { 0 };
+        let length = u8::try_from(piece.len()).expect("at most 50");
+        [&[opcode | fin, length][..], piece].concat()
+    });
+    frames.flatten().collect()
+}
+
 /// What is in a server's frame.
 fn payload(frame: &[u8]) -> Vec<u8> {
     let mut parser = Parser::new(Role::Client);
@@ -260,9 +276,9 @@ fn check(fault: Fault, counts: [u64; 4], problems: &[&str]) {
             "--rooms",
             "2",
             "--rate",
-            "10",
+            "50",
             "--duration",
-            "1s",
+            "200ms",
             "--patience",
             "500ms",
         ]);
@@ -277,8 +293,9 @@ fn check(fault: Fault, counts: [u64; 4], problems: &[&str]) {
 }
 
 #[test]
-fn faults_are_found() {
+fn faults_are_found_and_nothing_else() {
     check(Fault::Nothing, [0, 0, 0, 80], &[]);
+    check(Fault::Splits, [0, 0, 0, 80], &[]);
     check(Fault::Drops, [1, 0, 0, 80], &["1 lost"]);
     check(Fault::Duplicates, [0, 1, 0, 80], &["1 duplicated"]);
     check(
