@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 pub mod envelope;
 mod memory;
+mod once;
 pub mod presence;
 mod queue;
 pub mod redis;
@@ -88,6 +89,9 @@ pub struct Outgoing {
     pub data: Bytes,
     /// What travels with it, if anything does. A bare channel has no place for it.
     pub attributes: Option<Box<Attributes>>,
+    /// Publishes once: within five minutes another publication with the same key in the same channel, by whichever process, is taken and not
+    /// published. The key may be of any length.
+    pub once: Option<String>,
 }
 
 impl Outgoing {
@@ -98,6 +102,7 @@ impl Outgoing {
             channel,
             data,
             attributes: None,
+            once: None,
         }
     }
 

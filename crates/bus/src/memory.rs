@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +19,7 @@ mod presence;
 
 use presence::MemoryPresence;
 
+use crate::once::Seen;
 use crate::queue::{Events, Queue, QueueLimits, queue};
 use crate::{Addressee, Bus, BusEvent, Generation, Health, Incoming, Outgoing, Presence, PublishError, Stats, vital};
 
@@ -40,6 +41,7 @@ struct Hub {
     order: tokio::sync::Mutex<()>,
     queue: Arc<Queue>,
     stats: Stats,
+    seen: Mutex<Seen>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +69,7 @@ impl MemoryBus {
             order: tokio::sync::Mutex::new(()),
             queue,
             stats: Stats::default(),
+            seen: Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(vital("confirm", Arc::clone(&hub).confirm()));
@@ -215,8 +218,14 @@ impl Hub {
         }
         let published_at = Some(SystemTime::now());
         let is_heard = |channel: &Channel| wishes.channels.get(channel).is_some_and(|wish| wish.confirmed);
+        let (now, mut seen) = (Instant::now(), self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut is_first = |outgoing: &Outgoing| {
+            let key = outgoing.once.as_ref();
+            key.is_none_or(|key| seen.is_first(&outgoing.channel, key, now))
+        };
         let heard: VecDeque<_> = batch
             .into_iter()
+            .filter(|outgoing| is_first(outgoing))
             .filter(|outgoing| is_heard(&outgoing.channel))
             .map(|outgoing| {
                 BusEvent::Publication(Incoming {

@@ -60,6 +60,11 @@ impl Keys {
         format!("{}nodes", self.prefix)
     }
 
+    /// Remembers that something with the key behind `hash` was published in `channel`.
+    pub(crate) fn once(&self, channel: &Channel, hash: u128) -> String {
+        format!("{}once:{{{channel}}}:{hash:032x}", self.prefix)
+    }
+
     /// When the lease of each life of a node runs out.
     pub(crate) fn lives(&self) -> String {
         format!("{}presence:lives", self.prefix)

@@ -5,7 +5,7 @@
 //! connection, because nothing said after it can be trusted to be in time either.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ::redis::aio::MultiplexedConnection;
@@ -19,10 +19,14 @@ use uuid::Uuid;
 use super::backoff::Backoff;
 use super::connect::Connector;
 use super::keys::Keys;
+use super::script::{Batch, Script};
 use super::status::Status;
 use super::trouble::{CLIENT, Trouble, error_words, is_command_forbidden, told};
 use crate::envelope::{Envelope, Kind};
+use crate::once;
 use crate::{Addressee, Outgoing, PublishError};
+
+static ONCE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("once.lua")));
 
 /// The publishing side of a bus.
 pub(crate) struct Publisher {
@@ -49,6 +53,8 @@ pub(crate) struct Line {
 struct Message {
     name: String,
     payload: Bytes,
+    /// What remembers that it was published, if it must not be twice.
+    once: Option<String>,
 }
 
 #[derive(Default)]
@@ -166,6 +172,8 @@ impl Publisher {
     /// What `outgoing` is on Redis.
     fn message(&self, outgoing: Outgoing, now: SystemTime) -> Result<Message, PublishError> {
         let name = self.keys.channel(&outgoing.channel);
+        let once = outgoing.once.as_ref();
+        let once = once.map(|key| self.keys.once(&outgoing.channel, once::hash(key)));
         let payload = if !self.keys.is_bare(&outgoing.channel) {
             self.seal(outgoing.kind.into(), now, outgoing.attributes, &outgoing.data)
         } else if outgoing.kind == PublicationKind::Publication {
@@ -174,7 +182,7 @@ impl Publisher {
             let reason = "a bare channel has no joins and leaves".to_owned();
             return Err(PublishError::Refused { reason });
         };
-        Ok(Message { name, payload })
+        Ok(Message { name, payload, once })
     }
 
     /// Tells nodes `message`.
@@ -184,15 +192,13 @@ impl Publisher {
             Addressee::Node(node) => self.keys.node(node),
         };
         let payload = self.seal(Kind::Told, SystemTime::now(), None, message);
-        let answers = self.send([&Message { name, payload }].into_iter()).await;
-        answers.into_iter().next().unwrap_or(Err(PublishError::Unknown))
+        self.send_one(name, payload).await
     }
 
     /// Publishes the loop-back `number`; whether Redis took it.
     pub(crate) async fn loop_back(&self, number: u64) -> bool {
         let payload = self.seal(Kind::LoopBack, SystemTime::now(), None, &number.to_be_bytes());
-        let name = self.keys.node(self.node);
-        self.send([&Message { name, payload }].into_iter()).await == [Ok(())]
+        self.send_one(self.keys.node(self.node), payload).await == Ok(())
     }
 
     fn seal(&self, kind: Kind, published_at: SystemTime, attributes: Option<Box<Attributes>>, payload: &[u8]) -> Bytes {
@@ -209,13 +215,26 @@ impl Publisher {
         .encode()
     }
 
+    async fn send_one(&self, name: String, payload: Bytes) -> Result<(), PublishError> {
+        let once = None;
+        let answers = self.send([&Message { name, payload, once }].into_iter()).await;
+        answers.into_iter().next().unwrap_or(Err(PublishError::Unknown))
+    }
+
     async fn send(&self, messages: impl Iterator<Item = &Message>) -> Vec<Result<(), PublishError>> {
-        let mut pipeline = Pipeline::new();
-        for Message { name, payload } in messages {
-            pipeline.cmd("PUBLISH").arg(name).arg(&payload[..]);
+        let mut batch = Batch::default();
+        for Message { name, payload, once } in messages {
+            match once {
+                None => batch.command("PUBLISH"),
+                Some(once) => batch
+                    .run(&ONCE, &[once])
+                    .arg(u64::try_from(once::WINDOW.as_millis()).unwrap_or(u64::MAX)),
+            }
+            .arg(name)
+            .arg(&payload[..]);
         }
-        let count = pipeline.len();
-        match self.ask(&pipeline).await {
+        let count = batch.len();
+        match self.ask(&batch.pipeline).await {
             Ok(answers) => answers.into_iter().map(|it| self.answer(it)).collect(),
             Err(PublishError::Refused { reason }) => vec![self.refusal(&reason); count],
             Err(error) => vec![Err(error); count],

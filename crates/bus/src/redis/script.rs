@@ -1,7 +1,7 @@
 //! Scripts, and commands that go to Redis together.
 //!
 //! The first use of a script in a [`Batch`] brings its text along and the others name it by its hash, so it is there whatever Redis has
-//! forgotten: no round trip to load it, and no answer that it is missing.
+//! forgotten, and loading it takes no round trip of its own. Only if Redis forgets it in the middle of a batch does the rest get a refusal.
 
 use std::collections::HashSet;
 

@@ -51,6 +51,7 @@ on_both! {
     bytes_are_kept super::QueueLimits::default();
     kinds_are_kept super::QueueLimits::default();
     a_node_hears_what_it_is_told super::QueueLimits::default();
+    what_is_to_be_published_once_is super::QueueLimits::default();
     only_what_is_wanted_is_heard super::QueueLimits::default();
     generations_tell_wishes_apart super::QueueLimits::default();
     flapping_ends_as_it_ended super::QueueLimits::default();
@@ -137,6 +138,38 @@ async fn a_node_hears_what_it_is_told(node: &mut Node) {
     node.bus.close().await;
     let told = node.bus.tell(Addressee::Everyone, "3".into()).await;
     assert_eq!(told, Err(PublishError::Unavailable));
+}
+
+async fn what_is_to_be_published_once_is(node: &mut Node) {
+    let long = "k".repeat(100_000);
+    let once = |name: &str, key: &str, data: &str| Outgoing {
+        once: Some(key.to_owned()),
+        ..outgoing(name, data)
+    };
+    // Whether anybody hears it makes no difference.
+    assert_eq!(node.bus.publish(vec![once("a", "unheard", "0")]).await, [Ok(())]);
+    node.subscribed("a").await;
+    node.subscribed("b").await;
+    let batch = vec![
+        once("a", "k", "1"),
+        outgoing("a", "2"),
+        once("a", "k", "again"),
+        once("b", "k", "3"),
+        once("a", &long, "4"),
+        once("a", "unheard", "again"),
+        once("a", "", "5"),
+        outgoing("a", "6"),
+    ];
+    assert_eq!(node.bus.publish(batch).await, vec![Ok(()); 8]);
+    let batch = vec![
+        once("a", &long, "again"),
+        once("a", "", "again"),
+        once("a", "{x}\r\n", "7"),
+    ];
+    assert_eq!(node.bus.publish(batch).await, vec![Ok(()); 3]);
+    for expected in ["1", "2", "3", "4", "5", "6", "7"] {
+        assert_eq!(node.heard().await.data, expected);
+    }
 }
 
 async fn only_what_is_wanted_is_heard(node: &mut Node) {
@@ -302,6 +335,37 @@ async fn nodes_tell_each_other() {
     let (from, message) = (to, "end".into());
     assert_eq!(there.next().await, BusEvent::Told { from, message });
     assert_eq!(there.bus.stats().malformed.get(), 1);
+}
+
+#[tokio::test]
+async fn what_is_to_be_published_once_is_whoever_publishes_it() {
+    let redis = Redis::start().await;
+    let mut here = Node::up(RedisConfig::new(redis.url())).await;
+    let there = Node::up(RedisConfig::new(redis.url())).await;
+    here.subscribed("a").await;
+    here.subscribed("chat-channel").await;
+    for i in 0..20 {
+        let batch = |node: &Node| {
+            let both = ["a", "chat-channel"].map(|name| Outgoing {
+                once: Some(i.to_string()),
+                ..outgoing(name, &i.to_string())
+            });
+            let bus = std::sync::Arc::clone(&node.bus);
+            async move { bus.publish(both.into()).await }
+        };
+        let _: String = redis.ask(&["SCRIPT", "FLUSH"]).await; // as after a restart
+        let answers = tokio::join!(batch(&here), batch(&there));
+        assert_eq!(answers, (vec![Ok(()); 2], vec![Ok(()); 2]));
+        for _ in 0..2 {
+            assert_eq!(here.heard().await.data, i.to_string());
+        }
+    }
+    here.publish("a", "end").await;
+    assert_eq!(here.heard().await.data, "end");
+    let keys: Vec<String> = redis.ask(&["KEYS", "fanfare:once:{a}:*"]).await;
+    assert_eq!(keys.len(), 20);
+    let left: i64 = redis.ask(&["PTTL", &keys[0]]).await;
+    assert!((200_000..=300_000).contains(&left), "{left} ms");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{PublishError, RedisConfig};
+use bus::{Outgoing, PublishError, RedisConfig};
 
 use crate::support::{Node, Redis, channel, fake_redis, outgoing};
 
@@ -85,6 +85,28 @@ async fn what_the_acl_denies_is_named_and_the_rest_works() {
     node.publish("denied", "4").await;
     assert_eq!(node.heard().await.data, "4");
     node.until(|health| health.problem.is_none()).await;
+}
+
+#[tokio::test]
+async fn what_was_refused_can_be_published_once_later() {
+    let redis = Redis::start().await;
+    let rules = "on >pw resetchannels &fanfare:node* ~* -@all +subscribe +publish +ping +eval +set +del";
+    let words: Vec<_> = ["ACL", "SETUSER", "ann"].into_iter().chain(rules.split(' ')).collect();
+    let _: String = redis.ask(&words).await;
+    let mut node = Node::up(RedisConfig::new(format!("redis://ann:pw@127.0.0.1:{}", redis.port))).await;
+    let once = || Outgoing {
+        once: Some("k".to_owned()),
+        ..outgoing("a", "1")
+    };
+    let answers = node.bus.publish(vec![once()]).await;
+    assert!(
+        matches!(answers[..], [Err(PublishError::Refused { .. })]),
+        "{answers:?}"
+    );
+    let _: String = redis.ask(&["ACL", "SETUSER", "ann", "&*"]).await;
+    node.subscribed("a").await;
+    assert_eq!(node.bus.publish(vec![once()]).await, [Ok(())]);
+    assert_eq!(node.heard().await.data, "1");
 }
 
 #[tokio::test]
