@@ -470,7 +470,7 @@ fn pushes_in_both_encodings() {
         r#"{"push":{"channel":"room:1","pub":{"data":{"a":1},"info":{"user":"u","client":"c","conn_info":1},"tags":{"k":"v"}}}}"#,
         "",
     );
-    let mut publication = Publication::new(room.clone(), Bytes::new());
+    let mut publication = Publication::new(room, Bytes::new());
     publication.attributes = Some(Box::new(Attributes {
         publisher: Some(ClientInfo::default()),
         tags: BTreeMap::new(),
