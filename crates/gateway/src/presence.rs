@@ -5,8 +5,7 @@
 
 use bus::presence::Change;
 use bus::{Bus, Outgoing};
-use bytes::Bytes;
-use protocol::{Attributes, Channel, ClientInfo, PublicationKind};
+use protocol::{Channel, ClientInfo};
 
 use crate::ask::{Ask, Attendance};
 use crate::channel_rules::ChannelRules;
@@ -30,16 +29,12 @@ pub(crate) async fn attend(bus: &dyn Bus, attendance: Vec<Attendance>) {
 }
 
 fn told(attendance: Attendance) -> Outgoing {
-    Outgoing {
-        kind: match attendance.comes {
-            true => PublicationKind::Join,
-            false => PublicationKind::Leave,
-        },
-        attributes: Some(Box::new(Attributes {
-            publisher: Some(*attendance.client),
-            ..Attributes::default()
-        })),
-        ..Outgoing::new(attendance.channel, Bytes::new())
+    let Attendance {
+        channel, client, comes, ..
+    } = attendance;
+    match comes {
+        true => Outgoing::join(channel, *client),
+        false => Outgoing::leave(channel, *client),
     }
 }
 

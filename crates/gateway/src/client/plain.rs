@@ -168,10 +168,11 @@ impl Plain {
         actions.push(match outcome {
             Ok(Verdict::Granted(Reply::Publish(granted))) => {
                 let mut action = self.published(channel, granted.data.unwrap_or(data));
-                if let Action::Publish { outgoing, .. } = &mut action
-                    && !granted.tags.is_empty()
-                {
-                    outgoing.attributes.get_or_insert_default().tags = granted.tags;
+                if let Action::Publish { outgoing, .. } = &mut action {
+                    if !granted.tags.is_empty() {
+                        outgoing.attributes.get_or_insert_default().tags = granted.tags;
+                    }
+                    outgoing.once = Some(granted.idempotency_key).filter(|key| !key.is_empty());
                 }
                 action
             }

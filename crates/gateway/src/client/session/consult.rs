@@ -316,7 +316,7 @@ impl Session {
                     let mut attributes = self.attributes(&outgoing.channel);
                     attributes.tags = tags;
                     outgoing.attributes = Some(attributes);
-                    let _ = idempotency_key;
+                    outgoing.once = Some(idempotency_key).filter(|key| !key.is_empty());
                 }
                 // It still waits for its answer, from the bus.
                 actions.push(Action::Publish {
