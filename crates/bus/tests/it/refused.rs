@@ -176,9 +176,14 @@ async fn what_is_no_redis_is_named() {
 
 #[tokio::test]
 async fn refused_publications_keep_their_reason() {
-    let (port, _tasks) = fake_redis(|asked| match asked {
-        asked if asked.contains("PUBLISH") => b"-READONLY You can't write against a read only replica.\r\n".to_vec(),
-        _ => b"+OK\r\n".to_vec(),
+    let (port, _tasks) = fake_redis(|asked| {
+        let answers = asked.split("\r\n*").map(|command| match command {
+            command if command.contains("PUBLISH") => {
+                &b"-READONLY You can't write against a read only replica.\r\n"[..]
+            }
+            _ => b"+OK\r\n",
+        });
+        answers.collect::<Vec<_>>().concat()
     })
     .await;
     let node = Node::start(RedisConfig::new(format!("redis://127.0.0.1:{port}")));
