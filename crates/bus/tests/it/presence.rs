@@ -422,6 +422,11 @@ async fn a_change_notices_that_the_lease_ran_out() {
     let mut config = short(&redis);
     (config.presence_lease, config.presence_refresh) = (4 * PATIENCE, PATIENCE);
     let mut node = Node::up(config).await;
+    let from = Instant::now();
+    while lives(&redis).await.is_empty() {
+        assert!(from.elapsed() < PATIENCE, "it takes a lease without being asked");
+        sleep(Duration::from_millis(5)).await;
+    }
     change(&node.bus, enter("a", "c1", "ann")).await;
     let ours = lives(&redis).await.remove(0);
     let _: i64 = redis.ask(&["ZADD", "fanfare:presence:lives", "1", &ours]).await;
