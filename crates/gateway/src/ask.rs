@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bus::Outgoing;
 use protocol::{Channel, ClientInfo};
+use tokio::sync::oneshot;
 
 use crate::backend::Call;
 use crate::connections::ConnectionId;
@@ -29,6 +30,8 @@ pub(crate) enum Ask {
     },
     /// Let everybody know that a client has come to a channel, or has left it.
     Attend(Attendance),
+    /// Say so when everything that was asked for before is done.
+    Settle(oneshot::Sender<()>),
     /// Ask the backend, and bring `from` its word; the request is the number of the question.
     Consult {
         /// What.
@@ -88,6 +91,7 @@ impl Ask {
                 outgoing.data.len() + attributes
             }
             Self::Subscribe { channel, .. } | Self::Read { channel, .. } => channel.as_str().len(),
+            Self::Settle(_) => 0,
             Self::Consult { .. } => size_of::<Call>(),
             Self::Attend(attendance) => attendance.client.connection.len() + attendance.client.channel.len(),
         }

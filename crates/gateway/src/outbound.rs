@@ -3,10 +3,8 @@
 //! Bounded, but never at the price of a publication that was already read from a socket: a lane gives a whole batch at a time, is told
 //! when the queue is full, and then stops reading its sockets until it is woken.
 
-use std::time::Duration;
-
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::ask::Ask;
 use crate::lane::Lane;
@@ -26,8 +24,6 @@ struct Queue {
     bytes: usize,
     /// Some lane found the queue full and waits to be woken.
     is_awaited: bool,
-    /// What was taken is still on its way to the bus.
-    is_in_flight: bool,
 }
 
 impl Outbound {
@@ -68,13 +64,13 @@ impl Outbound {
         }
     }
 
-    /// Waits for at least one thing to do and takes all; wakes the lanes that waited for room. What was taken before is done.
+    /// Waits for at least one thing to do and takes all; wakes the lanes that waited for room.
     pub(crate) async fn take(&self, lanes: &[Lane]) -> Vec<Ask> {
         loop {
             let (items, is_awaited) = {
                 let mut queue = self.queue.lock();
                 queue.bytes = 0;
-                queue.is_in_flight = !queue.items.is_empty();
+
                 (std::mem::take(&mut queue.items), std::mem::take(&mut queue.is_awaited))
             };
             if is_awaited {
@@ -88,15 +84,12 @@ impl Outbound {
         }
     }
 
-    /// Waits until everything that was given is with the bus.
+    /// Waits until everything that was given is done.
     pub(crate) async fn drained(&self) {
-        let is_drained = || {
-            let queue = self.queue.lock();
-            queue.items.is_empty() && !queue.is_in_flight
-        };
-        while !is_drained() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let (done, settled) = oneshot::channel();
+        self.push(&mut vec![Ask::Settle(done)]);
+        // An error says that nobody is there to do anything any more.
+        let _ = settled.await;
     }
 
     fn has_room(&self, queue: &mut Queue) -> bool {

@@ -3,15 +3,70 @@
 //! Decides nothing: whether a client is counted and whether it is announced stands in its [`Attendance`]. Invariant: who hears that somebody
 //! has come finds it among the members, unless Redis was away.
 
+use std::sync::Arc;
+
 use bus::presence::Change;
 use bus::{Bus, Outgoing};
 use protocol::{Channel, ClientInfo};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 
-use crate::ask::{Ask, Attendance};
+use crate::ask::{Ask, Asker, Attendance, Reading};
 use crate::channel_rules::ChannelRules;
+use crate::errands::Errands;
+use crate::node::Node;
 
-/// Keeps and tells who came and who left, in that order.
-pub(crate) async fn attend(bus: &dyn Bus, attendance: Vec<Attendance>) {
+/// So much waits at most for the task `attend`; whoever brings more waits too.
+pub(crate) const QUEUE: usize = 16_384;
+/// So many changes are kept at once.
+const BATCH: usize = 512;
+
+/// Something about who is where, in the order in which it was asked for.
+#[derive(Debug)]
+pub(crate) enum Attend {
+    /// A client comes or leaves.
+    Change(Attendance),
+    /// Look who is in a channel, and answer `from`.
+    Read {
+        channel: Channel,
+        what: Reading,
+        from: Asker,
+    },
+    /// Say so when everything before is done.
+    Settle(oneshot::Sender<()>),
+}
+
+/// The task `attend`: keeps and tells who comes and leaves, and looks who is where behind that, so that who asks finds itself. Apart from the
+/// publications, which do not wait for it.
+pub(crate) async fn attend(node: Arc<Node>, mut queue: Receiver<Attend>) {
+    let mut errands = Errands::new(&node);
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        tokio::select! {
+            received = queue.recv_many(&mut batch, BATCH) => if received == 0 { return },
+            () = errands.ended() => continue,
+        }
+        let (mut changes, mut reads, mut settled) = (Vec::new(), Vec::new(), Vec::new());
+        for attend in batch.drain(..) {
+            match attend {
+                Attend::Change(change) => changes.push(change),
+                Attend::Read { channel, what, from } => reads.push((channel, what, from)),
+                Attend::Settle(done) => settled.push(done),
+            }
+        }
+        keep(&*node.bus, changes).await;
+        for (channel, what, from) in reads {
+            errands.read(channel, what, from);
+        }
+        for done in settled {
+            // Whoever asked may have lost patience.
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Keeps who came and who left, and then tells it.
+async fn keep(bus: &dyn Bus, attendance: Vec<Attendance>) {
     let counted = attendance.iter().filter(|change| change.is_present);
     let changes: Vec<Change> = counted.map(change).collect();
     if !changes.is_empty()

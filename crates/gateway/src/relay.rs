@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bus::{BusEvent, Events, Incoming, Outgoing, PublishError};
 use protocol::event::Answer;
 use protocol::{CommandError, Publication};
+use tokio::sync::mpsc::Sender;
 
 use crate::ask::{Ask, Asker};
 use crate::errands::Errands;
@@ -16,7 +17,7 @@ use crate::inbox::Item;
 use crate::interest::Interest;
 use crate::node::Node;
 use crate::outbound::Outbound;
-use crate::presence;
+use crate::presence::{self, Attend};
 use crate::rest::Work;
 
 /// So many events of the bus are handled before the lanes are woken.
@@ -76,7 +77,7 @@ impl Relay {
     }
 
     /// Does what the lanes ask for, batch after batch, for ever.
-    pub(crate) async fn serve(self) {
+    pub(crate) async fn serve(self, attendants: Sender<Attend>) {
         let mut errands = Errands::new(&self.node);
         loop {
             let asks = tokio::select! {
@@ -85,8 +86,8 @@ impl Relay {
             };
             self.work.did(asks.len());
             let began = Instant::now();
-            let (mut publications, mut attendance, mut reads) =
-                (Vec::with_capacity(asks.len()), Vec::new(), Vec::new());
+            let mut publications = Vec::with_capacity(asks.len());
+            let mut attends = Vec::new();
             for ask in asks {
                 match ask {
                     Ask::Publish { outgoing, from } => publications.push((outgoing, from)),
@@ -95,18 +96,16 @@ impl Relay {
                             self.tell_subscribed(from, interest);
                         }
                     }
-                    Ask::Attend(change) => attendance.push(change),
                     Ask::Consult { call, from } => errands.consult(*call, from),
-                    Ask::Read { channel, what, from } => reads.push((channel, what, from)),
+                    Ask::Settle(done) => attends.push(Attend::Settle(done)),
+                    Ask::Attend(change) => attends.push(Attend::Change(change)),
+                    Ask::Read { channel, what, from } => attends.push(Attend::Read { channel, what, from }),
                 }
             }
-            tokio::join!(
-                self.publish(publications, began),
-                presence::attend(&*self.node.bus, attendance)
-            );
-            // Behind it: who asks finds itself.
-            for (channel, what, from) in reads {
-                errands.read(channel, what, from);
+            self.publish(publications, began).await;
+            for attend in attends {
+                // Waits only while presence is far behind. It ends only with the process.
+                let _ = attendants.send(attend).await;
             }
         }
     }

@@ -8,12 +8,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Events, MemoryBus, QueueLimits, RedisBus, vital};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Node;
 use crate::StartError;
 use crate::config::Config;
 use crate::outbound::Outbound;
+use crate::presence;
 use crate::relay::Relay;
 use crate::rest::{Rest, Work};
 use crate::token::keep_keys;
@@ -68,7 +69,7 @@ impl NodeThread {
         ))
     }
 
-    /// Starts the tasks: `deliver` and `serve` of the relay, `keys` for tokens, and `pulse`.
+    /// Starts the tasks: `deliver` and `serve` of the relay, `attend` for presence, `keys` for tokens, and `pulse`.
     pub(crate) fn run(&self, node: &Arc<Node>, outbound: Arc<Outbound>, public: SocketAddr) {
         let events = self
             .events
@@ -82,7 +83,10 @@ impl NodeThread {
             work: Arc::clone(&self.work),
         };
         self.runtime.spawn(vital("deliver", relay.clone().deliver(events)));
-        self.runtime.spawn(vital("serve", relay.serve()));
+        let (attendants, queue) = mpsc::channel(presence::QUEUE);
+        self.runtime.spawn(vital("serve", relay.serve(attendants)));
+        self.runtime
+            .spawn(vital("attend", presence::attend(Arc::clone(node), queue)));
         self.runtime.spawn(vital("pulse", pulse(Arc::clone(node), public)));
         let keys = keep_keys(Arc::clone(&node.terms.tokens));
         self.runtime.spawn(vital("keys", keys));

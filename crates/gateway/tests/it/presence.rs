@@ -1,11 +1,15 @@
 //! Who is in a channel, over two gateways on one Redis, and who hears of it.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use gateway::channel_rules::{ChannelRule, Publish, Subscribe};
 use gateway::config::{Config, Transport};
 use serde_json::{Value, json};
 
+use crate::cluster::Gateway;
 use crate::support::{Redis, Server, Socket, config, config_on, wait_for};
 
 const PATH: &str = "/connection/websocket";
@@ -154,8 +158,8 @@ fn a_channel_may_tell_everybody() {
 fn who_drains_has_left() {
     let redis = Redis::start();
     let mut leaving = lobby(config_on(&redis, Transport::Reactor));
-    leaving.drain.delay = std::time::Duration::ZERO;
-    leaving.drain.window = std::time::Duration::from_millis(100);
+    leaving.drain.delay = Duration::ZERO;
+    leaving.drain.window = Duration::from_millis(100);
     let (leaving, staying) = (
         Server::start(leaving),
         Server::start(lobby(config_on(&redis, Transport::Reactor))),
@@ -178,7 +182,9 @@ fn after_an_outage_it_is_right_again() {
     let server = Server::start(lobby(config_on(&redis, Transport::Reactor)));
     let (mut one, first) = member(&server, "lobby", false);
     let (other, second) = member(&server, "lobby", false);
-    assert_eq!(members(&mut one, "lobby"), set([&first, &second]));
+    wait_for("both", || {
+        (members(&mut one, "lobby") == set([&first, &second])).then_some(())
+    });
     redis.kill();
     other.leave();
     let lost = asks(&mut one, 5, json!({"presence": {"channel": "lobby"}}));
@@ -191,4 +197,124 @@ fn after_an_outage_it_is_right_again() {
         let presence = answer["presence"]["presence"].as_object()?.clone();
         (presence.keys().collect::<Vec<_>>() == [&first]).then_some(())
     });
+}
+
+/// Two hundred members, in a few seconds.
+#[test]
+#[ignore = "takes as long as a lease; scripts/presence runs it, and with 10,000"]
+fn a_crowd_over_two_gateways() {
+    let size = std::env::var("FANFARE_MEMBERS").map_or(200, |size| size.parse().expect("a number"));
+    crowd(size);
+}
+
+/// Half of the members at each gateway: counting costs Redis one command, and staying costs it nothing. When one gateway is killed, its members
+/// are gone within 20 s, and those of the other never.
+fn crowd(size: u64) {
+    let redis = Redis::start();
+    // Nobody here answers pings.
+    let settings = [("centrifuge.ping_interval", "600s")];
+    let gateways = [0, 1].map(|_| Gateway::start(&redis.url(), &settings));
+    let enter = |gateway: &Gateway, count: u64| -> Vec<Socket> {
+        (0..count)
+            .map(|_| subscribe_without_waiting(gateway.address()))
+            .collect()
+    };
+    let began = Instant::now();
+    let mut here = enter(&gateways[0], size / 2);
+    let there = enter(&gateways[1], size / 2);
+    let witness = &mut here[0];
+    wait_for("all members", || (count(witness, "crowd") == (size, 1)).then_some(()));
+    println!("{size} members came within {:.1} s", began.elapsed().as_secs_f64());
+    if size <= 10_000 {
+        assert_eq!(members(witness, "crowd").len() as u64, size);
+    }
+
+    redis_cli(&redis, &["CONFIG", "RESETSTAT"]);
+    let began = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(count(witness, "crowd"), (size, 1));
+    }
+    println!("a count took {:.1} ms", began.elapsed().as_secs_f64() * 100.0);
+    let counted = commands(&redis);
+    // One script a count, and what the canaries of two gateways publish meanwhile.
+    assert!(counted.scripts <= 12, "{counted:?}");
+
+    redis_cli(&redis, &["CONFIG", "RESETSTAT"]);
+    std::thread::sleep(Duration::from_secs(12));
+    let steady = commands(&redis);
+    println!("in 12 s without changes Redis ran {steady:?}");
+    // Two gateways, one lease each every five seconds.
+    assert!(steady.scripts <= 6 && steady.writes <= 2, "{steady:?}");
+
+    let killed = Instant::now();
+    kill(gateways[1].pid());
+    let gone = loop {
+        let (clients, users) = count(witness, "crowd");
+        assert!(
+            clients >= size / 2 && users == 1,
+            "a live member has vanished: {clients}"
+        );
+        if clients == size / 2 {
+            break killed.elapsed();
+        }
+        assert!(killed.elapsed() < Duration::from_secs(20), "{clients} members are left");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    println!(
+        "members of the killed gateway were gone after {:.1} s",
+        gone.as_secs_f64()
+    );
+    assert_eq!(members(witness, "crowd").len() as u64, size / 2);
+    drop(there);
+}
+
+/// A client that has asked to be in the crowd, and reads nothing until it is asked.
+fn subscribe_without_waiting(address: SocketAddr) -> Socket {
+    let mut socket = Socket::connect(address, PATH);
+    let connect = json!({"id": 1, "connect": {}});
+    let subscribe = json!({"id": 2, "subscribe": {"channel": "crowd"}});
+    socket.send(format!("{connect}\n{subscribe}"));
+    socket
+}
+
+/// What Redis has run since it last began to count.
+#[derive(Debug)]
+struct Commands {
+    scripts: u64,
+    /// Outside of scripts.
+    writes: u64,
+}
+
+fn commands(redis: &Redis) -> Commands {
+    let stats = redis_cli(redis, &["INFO", "commandstats"]);
+    let calls = |names: &[&str]| {
+        let lines = stats
+            .lines()
+            .filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
+        lines
+            .filter(|(name, _)| names.contains(name))
+            .filter_map(|(_, rest)| rest.split(',').next()?.parse::<u64>().ok())
+            .sum()
+    };
+    Commands {
+        scripts: calls(&["eval", "evalsha"]),
+        writes: calls(&["hset", "hdel", "sadd", "srem", "set"]),
+    }
+}
+
+#[track_caller]
+fn redis_cli(redis: &Redis, arguments: &[&str]) -> String {
+    let port = redis.address().port().to_string();
+    let answer = Command::new("redis-cli")
+        .args(["-p", &port])
+        .args(arguments)
+        .output()
+        .expect("redis-cli");
+    assert!(answer.status.success(), "{answer:?}");
+    String::from_utf8_lossy(&answer.stdout).into_owned()
+}
+
+fn kill(pid: u32) {
+    let status = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(status.is_ok_and(|status| status.success()));
 }
