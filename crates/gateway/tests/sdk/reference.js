@@ -4,11 +4,9 @@
 // Owns its configuration. Every kind of server that a scenario may ask for is one variant here, and differs from `usual` in a few
 // settings; another server that is to be compared must be given the same rules.
 
-const { spawn } = require('node:child_process');
-const fs = require('node:fs');
 const net = require('node:net');
-const os = require('node:os');
 const path = require('node:path');
+const { start, until, isWell } = require('./processes.js');
 
 const secret = 'the secret of the connection and subscription tokens';
 const apiKey = 'the key of the server API';
@@ -101,42 +99,16 @@ function freePort() {
   });
 }
 
-async function answers(url, process_, said) {
-  const deadline = Date.now() + 20_000;
-  for (;;) {
-    if (process_.exitCode !== null) throw new Error(`the reference server ended with status ${process_.exitCode}: ${said()}`);
-    const status = await fetch(url).then((response) => response.status, () => 0);
-    if (status === 200) return;
-    if (Date.now() > deadline) throw new Error(`the reference server does not answer: ${said()}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-
 /** Starts a variant; `backendUrl` is where it asks. Gives where it listens, and how to stop it. */
 async function startReference(variant, backendUrl) {
   const binary = process.env.CENTRIFUGO;
   if (!binary) throw new Error('CENTRIFUGO does not say where the binary of the reference server is');
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'reference-'));
   const port = await freePort();
-  const file = path.join(directory, 'config.json');
-  fs.writeFileSync(file, JSON.stringify(configuration(variant, port, backendUrl), null, 2));
-  const server = spawn(binary, ['--config', file], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  server.stdout.on('data', (data) => (output += data));
-  server.stderr.on('data', (data) => (output += data));
-  const ended = new Promise((resolve) => server.once('exit', resolve));
-  const stop = async () => {
-    server.kill('SIGKILL');
-    await ended;
-    fs.rmSync(directory, { recursive: true, force: true });
-  };
-  try {
-    await answers(`http://127.0.0.1:${port}/health`, server, () => output);
-  } catch (error) {
-    await stop();
-    throw error;
-  }
-  return { ws: `ws://127.0.0.1:${port}/connection/websocket`, api: `http://127.0.0.1:${port}/api`, output: () => output, stop };
+  const file = JSON.stringify(configuration(variant, port, backendUrl), null, 2);
+  const program = start(path.resolve(binary), ['--config', 'config.json'], { name: 'reference', files: { 'config.json': file } });
+  const at = `127.0.0.1:${port}`;
+  await until('the reference server answers', () => isWell(`http://${at}/health`), program);
+  return { ws: `ws://${at}/connection/websocket`, api: `http://${at}/api`, stop: program.stop };
 }
 
 module.exports = { startReference, variants: Object.keys(variants), secret, apiKey };

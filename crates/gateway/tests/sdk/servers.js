@@ -1,24 +1,28 @@
 'use strict';
-// The servers that scenarios are played against: reference servers started here, or others given by address.
+// The servers that scenarios are played against: Fanfare or the reference, started here, or others given by address.
 
 const { startBackend } = require('./backend.js');
 const { startReference, variants } = require('./reference.js');
+const { startVariant } = require('./fanfare.js');
 
-/** Reference servers, each variant started when first asked for, and one backend for all. */
-async function referenceServers() {
+// Each variant started when first asked for, and one backend for all.
+async function started(start) {
   const backend = await startBackend();
-  const started = new Map();
+  const servers = new Map();
   return {
     of(variant) {
-      if (!started.has(variant)) started.set(variant, startReference(variant, backend.url));
-      return started.get(variant);
+      if (!servers.has(variant)) servers.set(variant, start(variant, backend.url));
+      return servers.get(variant);
     },
     async stop() {
-      for (const server of started.values()) await server.then((one) => one.stop(), () => {});
+      for (const server of servers.values()) await server.then((one) => one.stop(), () => {});
       await backend.stop();
     },
   };
 }
+
+const referenceServers = () => started(startReference);
+const fanfareServers = () => started(startVariant);
 
 /**
  * Servers that run already. SERVER_USUAL (and _STRICT, _QUICK, _ASKED) is the address of that variant's WebSocket endpoint, and
@@ -38,4 +42,4 @@ async function givenServers(environment = process.env) {
 
 const areGiven = (environment = process.env) => variants.some((variant) => environment[`SERVER_${variant.toUpperCase()}`]);
 
-module.exports = { referenceServers, givenServers, areGiven };
+module.exports = { referenceServers, fanfareServers, givenServers, areGiven };

@@ -20,8 +20,10 @@ module.exports = [
 
   scenario('delta-from-clients', { freeOrder: true }, async (t) => {
     const subscription = await t.subscribed(await t.connected(), t.channel('delta:prices'), { delta: 'fossil' });
-    for (const price of [1, 2]) await t.outcome('publish', subscription.publish(t.data(quote(price))));
-    await t.sees('subscription publication', 2);
+    for (const price of [1, 2]) {
+      await t.outcome('publish', subscription.publish(t.data(quote(price))));
+      await t.sees('subscription publication', price);
+    }
   }),
 
   scenario('delta-of-text-outside-ascii', async (t) => {

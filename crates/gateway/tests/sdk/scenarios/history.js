@@ -42,8 +42,10 @@ module.exports = [
     const client = await t.connected();
     const subscription = await t.subscribed(client, channel);
     await t.outcome('empty', subscription.history({ limit: 10 }));
-    for (const price of [1, 2, 3, 4]) await subscription.publish(t.data({ price }));
-    await t.sees('subscription publication', 4);
+    for (const price of [1, 2, 3, 4]) {
+      await subscription.publish(t.data({ price }));
+      await t.sees('subscription publication', price);
+    }
     await t.outcome('position', subscription.history());
     await t.outcome('two', subscription.history({ limit: 2 }));
     await t.outcome('all', subscription.history({ limit: -1 }));
@@ -64,6 +66,7 @@ module.exports = [
   scenario('history-backwards-from-nowhere', { freeOrder: true }, async (t) => {
     const subscription = await t.subscribed(await t.connected(), t.channel('stream:prices'));
     await subscription.publish(t.data({ price: 1 }));
+    await t.sees('subscription publication');
     await t.outcome('history', subscription.history({ limit: 10, since: { offset: 0, epoch: '' }, reverse: true }));
   }),
 
