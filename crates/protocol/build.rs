@@ -18,6 +18,9 @@ const ALWAYS: [&str; 8] = [
     "HistoryResult.offset",
 ];
 
+/// Lists of what is a map in JSON.
+const MAPS: [&str; 2] = ["Connect.subs", "ConnectResult.subs"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={SCHEMA}");
     let schema = protox::compile([SCHEMA], ["src/dialect/centrifuge"])?;
@@ -29,6 +32,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             let name = format!("{}.{}", message.name(), field.name());
             if field.r#type() == Type::Bytes {
                 config.field_attribute(&name, r#"#[serde(with = "super::raw_json")]"#);
+            }
+            if MAPS.contains(&name.as_str()) {
+                config.field_attribute(
+                    &name,
+                    r#"#[serde(serialize_with = "super::by_channel", skip_deserializing)]"#,
+                );
             }
             if !ALWAYS.contains(&name.as_str()) {
                 config.field_attribute(&name, r#"#[serde(skip_serializing_if = "super::is_zero")]"#);

@@ -41,6 +41,13 @@ mod raw_json {
     }
 }
 
+fn by_channel<S: Serializer>(subscriptions: &[wire::ServerSubscription], serializer: S) -> Result<S::Ok, S::Error> {
+    let entries = subscriptions
+        .iter()
+        .map(|subscription| (&subscription.channel, &subscription.result));
+    serializer.collect_map(entries)
+}
+
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -432,6 +432,35 @@ fn answers_in_both_encodings() {
 }
 
 #[test]
+fn a_subscription_by_the_server_has_a_result_even_if_nothing_is_in_it() {
+    let subscribed = |data: &'static [u8]| Subscribed {
+        data: Bytes::from_static(data),
+        ..Subscribed::default()
+    };
+    let connected = Answer::Connected(Box::new(Connected {
+        client: "c".into(),
+        subscriptions: [(channel("a"), subscribed(b"")), (channel("b"), subscribed(b"1"))].into(),
+        ..Connected::default()
+    }));
+    let version = concat!("fanfare ", env!("CARGO_PKG_VERSION"));
+    let bytes = format!(
+        "{:02x}{}",
+        version.len(),
+        version.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()
+    );
+    let subs = "3205 0a0161 1200 3208 0a0162 1203 5a0131";
+    let length = 3 + 2 + version.len() + 17;
+    tells(
+        &Event::Answer {
+            id: 1,
+            result: Ok(&connected),
+        },
+        &format!(r#"{{"id":1,"connect":{{"client":"c","version":"{version}","subs":{{"a":{{}},"b":{{"data":1}}}}}}}}"#),
+        &format!("{:02x} 0801 2a{length:02x} 0a0163 12{bytes} {subs}", length + 4),
+    );
+}
+
+#[test]
 fn pushes_in_both_encodings() {
     let room = channel("room:1");
     tells(

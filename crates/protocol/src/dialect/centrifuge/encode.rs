@@ -122,7 +122,10 @@ fn connect(connected: &Connected) -> wire::ConnectResult {
     let subs = connected
         .subscriptions
         .iter()
-        .map(|(channel, subscribed)| (channel.as_str().into(), subscribed_of(subscribed)));
+        .map(|(channel, subscribed)| wire::ServerSubscription {
+            channel: channel.as_str().into(),
+            result: Some(subscribed_of(subscribed)),
+        });
     wire::ConnectResult {
         client: connected.client.clone(),
         version: VERSION.into(),
