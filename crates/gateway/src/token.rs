@@ -122,6 +122,9 @@ pub(crate) enum Flaw {
     /// For a subscription, and given as one for a connection.
     #[error("it is for a subscription (channel), not for a connection")]
     ForSubscription,
+    /// For a connection, and given as one for a subscription.
+    #[error("it is for a connection, not for a subscription (no channel)")]
+    ForConnection,
 }
 
 /// What a token has to be besides signed.
@@ -228,6 +231,9 @@ impl Verifier {
                 .read::<String>(name)
                 .map(|found| found.as_deref().unwrap_or_default() == wanted)
         };
+        if claims.read::<String>("channel")?.is_none() {
+            return Err(Flaw::ForConnection.into());
+        }
         if !is("channel", channel.as_str())? {
             return Err(TokenError::WrongSubject(Subject::Channel));
         }

@@ -79,8 +79,6 @@ pub enum Answer {
     },
     /// The connection lives on.
     Refreshed {
-        /// The connection's id.
-        client: String,
         /// How long from now; `None`: for ever.
         expires: Option<Duration>,
     },

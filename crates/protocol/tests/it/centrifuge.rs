@@ -535,6 +535,7 @@ fn what_is_always_there() {
             },
             r#""history":{"publications":[],"epoch":"","offset":0}"#,
         ),
+        (Answer::Refreshed { expires: None }, r#""refresh":{}"#),
         (
             Answer::SubRefreshed {
                 expires: Some(Duration::from_millis(1)),

@@ -234,8 +234,7 @@ impl Session {
         }
         let expires = identity.expires.and_then(|expires| expires.told(at));
         **known = identity;
-        let client = self.id.to_string();
-        actions.push(answer(id, Ok(Answer::Refreshed { client, expires })));
+        actions.push(answer(id, Ok(Answer::Refreshed { expires })));
         Ok(())
     }
 

@@ -168,7 +168,7 @@ fn words(action: &Action) -> String {
         }
         Action::Answer {
             request,
-            result: Ok(Answer::Refreshed { expires, .. }),
+            result: Ok(Answer::Refreshed { expires }),
         } => format!("refreshed {request} for {:?}", expires.map(|expires| expires.as_secs())),
         Action::Answer { request, result } => {
             let (id, result) = (*request, result.as_ref());
@@ -418,6 +418,10 @@ fn a_subscription_token_opens_its_channel() {
     );
     let forged = talk.says(r#"{"id":2,"subscribe":{"channel":"members","token":"t"}}"#);
     assert_eq!(forged, error(2, 103, "permission denied"));
+    assert_eq!(
+        subscribe(&mut talk, 9, json!({"channels": ["members"]})),
+        error(2, 103, "permission denied")
+    );
     assert_eq!(
         subscribe(&mut talk, -1, json!({"channel": "members"})),
         error(2, 109, "token expired")

@@ -242,7 +242,7 @@ fn subscriptions() {
     check(json!({"exp": END, "sub": "u", "channel": ""}), wrong(Subject::Channel));
     check(
         json!({"exp": END, "sub": "u", "channels": ["news"]}),
-        wrong(Subject::Channel),
+        Err(TokenError::Invalid(Flaw::ForConnection)),
     );
     check(json!({"exp": END, "sub": "v", "channel": "news"}), wrong(Subject::User));
     check(json!({"exp": END, "channel": "news"}), wrong(Subject::User));

@@ -100,12 +100,11 @@ fn answer(id: u32, result: Result<&Answer, &CommandError>) -> wire::Reply {
             });
         }
         Ok(Answer::Rpc { data }) => reply.rpc = Some(wire::RpcResult { data: data.clone() }),
-        Ok(Answer::Refreshed { client, expires }) => {
+        Ok(Answer::Refreshed { expires }) => {
             reply.refresh = Some(wire::RefreshResult {
-                client: client.clone(),
-                version: VERSION.into(),
                 expires: expires.is_some(),
                 ttl: seconds(*expires),
+                ..Default::default()
             });
         }
         Ok(Answer::SubRefreshed { expires }) => {
