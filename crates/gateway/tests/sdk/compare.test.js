@@ -73,7 +73,7 @@ test('the order of what the server says may differ, but not what is said', () =>
   assert.ok(judged(name, swapped).length);
   assert.deepEqual(judged(name, swapped, { 'in any order': true }), []);
   assert.ok(judged(name, (one) => said(one).pop(), { 'in any order': true }).length);
-  assert.match(judged(name, nothing, { 'in any order': true })[0], /which is to go/);
+  assert.deepEqual(judged(name, nothing, { 'in any order': true }), []);
 });
 
 test('what is skipped says until when, and is told when it is equal', () => {
