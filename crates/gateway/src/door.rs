@@ -10,7 +10,7 @@ use actix_http::ws::{HandshakeError, verify_handshake};
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, Version, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
-use protocol::dialect::Format;
+use protocol::dialect::{Carrier, Format};
 use protocol::{Channel, Dialect};
 
 use crate::admission::{Admitted, Full};
@@ -214,7 +214,7 @@ fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, R
         Some((format, _)) => format,
         None => Format::Json,
     };
-    let dialect = Dialect::Centrifuge(format);
+    let dialect = Dialect::Centrifuge(format, Carrier::Frames);
     let origin = match &node.terms.backend {
         None => Arc::clone(&node.terms.untold),
         Some(_) => Arc::new(Origin {

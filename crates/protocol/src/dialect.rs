@@ -13,7 +13,7 @@ use crate::{Channel, Event, Request};
 mod centrifuge;
 mod raw;
 
-pub use centrifuge::Format;
+pub use centrifuge::{Emulation, Format};
 
 /// How an event is spelled. Subscribers with the same encoding share the same bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,6 +24,29 @@ pub enum Encoding {
     CentrifugeJson = 1,
     /// The same in Protobuf.
     CentrifugeProtobuf = 2,
+    /// The same as CentrifugeJson, not in frames but on lines, as the body of an HTTP response.
+    CentrifugeLines = 3,
+    /// The same as CentrifugeProtobuf, not in frames, as the body of an HTTP response.
+    CentrifugeStream = 4,
+    /// The same as CentrifugeJson, not in frames but as server-sent events.
+    CentrifugeEvents = 5,
+    /// Pushes alone, in JSON, for clients that only hear.
+    OneWay = 6,
+    /// The same on lines, as the body of an HTTP response.
+    OneWayLines = 7,
+    /// The same as server-sent events.
+    OneWayEvents = 8,
+}
+
+/// What carries messages to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// The frames of a WebSocket.
+    Frames,
+    /// The body of an HTTP response.
+    Stream,
+    /// The body of an HTTP response, as server-sent events.
+    Events,
 }
 
 /// The protocol that one connection speaks, with what the connection's URL has already settled.
@@ -35,7 +58,9 @@ pub enum Dialect {
         channel: Channel,
     },
     /// The Centrifuge protocol: commands with answers, and any number of channels.
-    Centrifuge(Format),
+    Centrifuge(Format, Carrier),
+    /// The Centrifuge protocol for a client that hears only: one command when it comes, and then pushes.
+    OneWay(Carrier),
 }
 
 /// The requests in one message, in order. After an error there are no more.
@@ -82,14 +107,32 @@ impl Encoding {
     }
 
     /// How many encodings there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 9;
 
     /// The whole WebSocket frame that tells `event`; empty if the dialect has no words for it.
     pub fn encode(self, event: &Event<'_>) -> Bytes {
         match self {
             Self::Raw => raw::encode(event),
-            Self::CentrifugeJson => centrifuge::encode(Format::Json, event),
-            Self::CentrifugeProtobuf => centrifuge::encode(Format::Protobuf, event),
+            Self::CentrifugeJson => centrifuge::encode(Format::Json, Carrier::Frames, event),
+            Self::CentrifugeProtobuf => centrifuge::encode(Format::Protobuf, Carrier::Frames, event),
+            Self::CentrifugeLines => centrifuge::encode(Format::Json, Carrier::Stream, event),
+            Self::CentrifugeStream => centrifuge::encode(Format::Protobuf, Carrier::Stream, event),
+            Self::CentrifugeEvents => centrifuge::encode(Format::Json, Carrier::Events, event),
+            Self::OneWay => centrifuge::encode_one_way(Carrier::Frames, event),
+            Self::OneWayLines => centrifuge::encode_one_way(Carrier::Stream, event),
+            Self::OneWayEvents => centrifuge::encode_one_way(Carrier::Events, event),
+        }
+    }
+
+    /// Whether it is the body of an HTTP response, which has no frames: neither pings of WebSocket nor a Close.
+    pub fn is_stream(self) -> bool {
+        match self {
+            Self::Raw | Self::CentrifugeJson | Self::CentrifugeProtobuf | Self::OneWay => false,
+            Self::CentrifugeLines
+            | Self::CentrifugeStream
+            | Self::CentrifugeEvents
+            | Self::OneWayLines
+            | Self::OneWayEvents => true,
         }
     }
 }
@@ -99,8 +142,15 @@ impl Dialect {
     pub fn encoding(&self) -> Encoding {
         match self {
             Self::Raw { .. } => Encoding::Raw,
-            Self::Centrifuge(Format::Json) => Encoding::CentrifugeJson,
-            Self::Centrifuge(Format::Protobuf) => Encoding::CentrifugeProtobuf,
+            Self::Centrifuge(Format::Json, Carrier::Frames) => Encoding::CentrifugeJson,
+            Self::Centrifuge(Format::Protobuf, Carrier::Frames) => Encoding::CentrifugeProtobuf,
+            Self::Centrifuge(Format::Json, Carrier::Stream) => Encoding::CentrifugeLines,
+            Self::Centrifuge(Format::Protobuf, Carrier::Stream) => Encoding::CentrifugeStream,
+            // Server-sent events are text.
+            Self::Centrifuge(_, Carrier::Events) => Encoding::CentrifugeEvents,
+            Self::OneWay(Carrier::Frames) => Encoding::OneWay,
+            Self::OneWay(Carrier::Stream) => Encoding::OneWayLines,
+            Self::OneWay(Carrier::Events) => Encoding::OneWayEvents,
         }
     }
 
@@ -108,7 +158,8 @@ impl Dialect {
     pub fn decode(&self, message: Message, max_depth: usize) -> Requests {
         Requests(match self {
             Self::Raw { channel } => Source::One(Some(raw::decode(channel, message, max_depth))),
-            Self::Centrifuge(format) => Source::Many(centrifuge::Commands::new(*format, message, max_depth)),
+            Self::Centrifuge(format, _) => Source::Many(centrifuge::Commands::new(*format, message, max_depth)),
+            Self::OneWay(_) => Source::One(Some(centrifuge::decode_one_way(&message.data, max_depth))),
         })
     }
 }

@@ -40,6 +40,11 @@ impl Attributes {
     }
 }
 
+/// So many encodings are usual: those of WebSockets.
+const USUAL: usize = 3;
+
+type Others = [OnceLock<Bytes>; Encoding::COUNT - USUAL];
+
 /// One publication on its way to the subscribers of one node. Shared by `Arc`: whoever asks first for an [`Encoding`] makes its
 /// frame, everybody else gets the same bytes.
 #[derive(Debug)]
@@ -52,8 +57,10 @@ pub struct Publication {
     pub data: Bytes,
     /// What travels with it, if anything does.
     pub attributes: Option<Box<Attributes>>,
-    /// Boxed, because many a publication waits in a queue and few are told in every encoding.
-    frames: [OnceLock<Box<Bytes>>; Encoding::COUNT],
+    /// In the usual encodings. Boxed, because many a publication waits in a queue and few are told in every encoding.
+    frames: [OnceLock<Box<Bytes>>; USUAL],
+    /// In all others.
+    others: OnceLock<Box<Others>>,
 }
 
 impl Publication {
@@ -65,13 +72,19 @@ impl Publication {
             data,
             attributes: None,
             frames: Default::default(),
+            others: OnceLock::new(),
         }
     }
 
     /// The whole WebSocket frame, header included, that carries this publication in `encoding`; empty if the encoding has no words for it.
     #[expect(clippy::indexing_slicing, reason = "there is a place for each encoding")]
     pub fn frame(&self, encoding: Encoding) -> &Bytes {
-        self.frames[encoding as usize].get_or_init(|| Box::new(encoding.encode(&Event::Publication(self))))
+        let number = encoding as usize;
+        let encode = || encoding.encode(&Event::Publication(self));
+        match number.checked_sub(USUAL) {
+            None => self.frames[number].get_or_init(|| Box::new(encode())),
+            Some(number) => self.others.get_or_init(Box::default)[number].get_or_init(encode),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use loadtest::handshake;
-use protocol::dialect::Format;
+use protocol::dialect::{Carrier, Format};
 use protocol::event::{Answer, Connected, Subscribed};
 use protocol::frame::{self, Item, Limits, Parser, Role};
 use protocol::{Channel, Command, CommandError, Dialect, Encoding, Event, Publication, Request};
@@ -74,7 +74,7 @@ fn start(fault: Fault, format: Format) -> SocketAddr {
     let address = listener.local_addr().expect("bound");
     let server = Arc::new(Server {
         fault,
-        encoding: Dialect::Centrifuge(format).encoding(),
+        encoding: Dialect::Centrifuge(format, Carrier::Frames).encoding(),
         members: Mutex::default(),
     });
     std::thread::spawn(move || {
@@ -108,7 +108,7 @@ impl Server {
         let answer = format!("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: {accept}\r\n{subprotocol}\r\n");
         (&*stream).write_all(answer.as_bytes())?;
 
-        let dialect = Dialect::Centrifuge(format);
+        let dialect = Dialect::Centrifuge(format, Carrier::Frames);
         let mut parser = Parser::new(Role::Server);
         let mut held = None;
         loop {

@@ -4,7 +4,9 @@
 //! and both encodings are the same structs. Every payload is a JSON text, whatever the encoding, so that all dialects can share a channel.
 
 mod decode;
+mod emulation;
 mod encode;
+mod one_way;
 mod wire;
 
 use bytes::Bytes;
@@ -12,7 +14,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub(super) use decode::Commands;
+pub use emulation::Emulation;
 pub(super) use encode::encode;
+pub(super) use one_way::{decode as decode_one_way, encode as encode_one_way};
 
 /// How the messages are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What holds for any message to the Centrifuge dialect; shared by properties and fuzzing.
 
 use bytes::Bytes;
-use protocol::dialect::Format;
+use protocol::dialect::{Carrier, Format};
 use protocol::frame::{Kind, Message};
 use protocol::{Command, Dialect};
 
@@ -12,7 +12,7 @@ pub(crate) fn message(bytes: &[u8]) {
         let kind = Kind::Binary;
         let mut has_ended = false;
         let mut commands = 0;
-        for request in Dialect::Centrifuge(format).decode(Message { kind, data }, 64) {
+        for request in Dialect::Centrifuge(format, Carrier::Frames).decode(Message { kind, data }, 64) {
             assert!(!has_ended, "{bytes:?}");
             has_ended = request.is_err();
             commands += 1;

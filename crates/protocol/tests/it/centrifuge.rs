@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use protocol::command::{Connect, History, Subscribe};
-use protocol::dialect::Format;
+use protocol::dialect::{Carrier, Emulation, Format};
 use protocol::event::{Answer, Connected, Published, Recovery, Subscribed, Unsubscribed};
 use protocol::filter::{Filter, Node, Test};
 use protocol::frame::{Kind, Limits, Message, Parser, Role};
@@ -35,7 +35,9 @@ fn decode(format: Format, data: Bytes) -> Vec<Result<Request, DecodeError>> {
         Format::Json => Kind::Text,
         Format::Protobuf => Kind::Binary,
     };
-    Dialect::Centrifuge(format).decode(Message { kind, data }, 64).collect()
+    Dialect::Centrifuge(format, Carrier::Frames)
+        .decode(Message { kind, data }, 64)
+        .collect()
 }
 
 fn request(id: u32, command: Command) -> Request {
@@ -637,4 +639,127 @@ proptest! {
             checks::centrifuge::message(&message);
         }
     }
+}
+
+/// What a client hears, as text.
+#[track_caller]
+fn heard(encoding: Encoding, event: &Event<'_>) -> String {
+    String::from_utf8(encoding.encode(event).to_vec()).expect("text")
+}
+
+#[test]
+fn without_frames_messages_stand_on_lines_or_in_events() {
+    let mut publication = Publication::new(channel("news"), Bytes::from_static(br#"{"a":1}"#));
+    publication.kind = PublicationKind::Publication;
+    let publication = Event::Publication(&publication);
+    let json = r#"{"push":{"channel":"news","pub":{"data":{"a":1}}}}"#;
+    assert_eq!(heard(Encoding::CentrifugeLines, &publication), format!("{json}\n"));
+    assert_eq!(
+        heard(Encoding::CentrifugeEvents, &publication),
+        format!("data: {json}\n\n")
+    );
+    let framed = Encoding::CentrifugeProtobuf.encode(&publication);
+    assert_eq!(
+        Encoding::CentrifugeStream.encode(&publication),
+        framed[2..],
+        "the same without a frame"
+    );
+    assert_eq!(heard(Encoding::CentrifugeLines, &Event::Ping), "{}\n");
+    assert_eq!(heard(Encoding::CentrifugeEvents, &Event::Ping), "data: {}\n\n");
+    assert_eq!(Encoding::CentrifugeStream.encode(&Event::Ping)[..], [0]);
+    let closing = Event::Closing(&Close::Shutdown);
+    let disconnect = r#"{"push":{"disconnect":{"code":3001,"reason":"shutdown"}}}"#;
+    assert_eq!(heard(Encoding::CentrifugeLines, &closing), format!("{disconnect}\n"));
+    assert_eq!(
+        heard(Encoding::CentrifugeEvents, &closing),
+        format!("data: {disconnect}\n\n")
+    );
+}
+
+#[test]
+fn who_only_hears_gets_pushes_without_a_wrapping() {
+    let connected = Answer::Connected(Box::new(Connected {
+        client: "c1".into(),
+        session: "s1".into(),
+        ping: Some(Duration::from_secs(25)),
+        ..Connected::default()
+    }));
+    let welcome = Event::Answer {
+        id: 1,
+        result: Ok(&connected),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let connect = format!(r#"{{"connect":{{"client":"c1","version":"fanfare {version}","ping":25,"session":"s1"}}}}"#);
+    assert_eq!(heard(Encoding::OneWayLines, &welcome), format!("{connect}\n"));
+    assert_eq!(heard(Encoding::OneWayEvents, &welcome), format!("data: {connect}\n\n"));
+    let publication = Publication::new(channel("news"), Bytes::from_static(b"1"));
+    let publication = Event::Publication(&publication);
+    let push = r#"{"channel":"news","pub":{"data":1}}"#;
+    assert_eq!(heard(Encoding::OneWayLines, &publication), format!("{push}\n"));
+    assert_eq!(heard(Encoding::OneWayLines, &Event::Ping), "{}\n");
+    assert_eq!(Encoding::OneWay.encode(&Event::Ping)[..], *b"\x81\x02{}\x89\x00");
+    let error = Event::Answer {
+        id: 1,
+        result: Err(&CommandError::Unauthorized),
+    };
+    assert_eq!(heard(Encoding::OneWayLines, &error), "", "there are no answers");
+    let closing = Event::Closing(&Close::Shutdown);
+    let disconnect = br#"{"disconnect":{"code":3001,"reason":"shutdown"}}"#;
+    let bye = Encoding::OneWay.encode(&closing);
+    assert_eq!(bye[2..2 + disconnect.len()], disconnect[..]);
+    assert_eq!(bye[2 + disconnect.len()..], *b"\x88\x0a\x0b\xb9shutdown", "and a Close");
+}
+
+#[test]
+fn who_only_hears_says_one_thing() {
+    let connect = |text: &'static [u8]| {
+        let message = Message {
+            kind: Kind::Text,
+            data: Bytes::from_static(text),
+        };
+        Dialect::OneWay(Carrier::Frames)
+            .decode(message, 64)
+            .next()
+            .expect("a request")
+    };
+    for empty in [&b""[..], b"{}", b" null "] {
+        let command = connect(empty).map(|request| request.command);
+        assert!(matches!(command, Ok(Ok(Command::Connect(connect))) if connect.token.is_empty()));
+    }
+    let command = connect(br#"{"token":"t","subs":{"news":{"recover":true,"epoch":"e","offset":1}}}"#);
+    match command.map(|request| request.command) {
+        Ok(Ok(Command::Connect(connect))) => assert_eq!((connect.token.as_str(), connect.positions.len()), ("t", 1)),
+        other => panic!("{other:?}"),
+    }
+    for wrong in [&b"[]"[..], b"{", b"1", br#"{"token":1}"#] {
+        assert!(matches!(connect(wrong), Err(DecodeError::Malformed(_))), "{wrong:?}");
+    }
+}
+
+#[test]
+fn commands_may_come_apart_from_their_connection() {
+    let json = br#"{"session":"s1","node":"n1","data":"{\"id\":2}\n{\"id\":3}"}"#;
+    let text = Emulation::decode(Format::Json, json).expect("valid");
+    assert_eq!((text.session.as_str(), text.node.as_str()), ("s1", "n1"));
+    assert_eq!(
+        (text.message.kind, &text.message.data[..]),
+        (Kind::Text, &b"{\"id\":2}\n{\"id\":3}"[..])
+    );
+    let protobuf = b"\x0a\x02n1\x12\x02s1\x1a\x02\x01\x00";
+    let binary = Emulation::decode(Format::Protobuf, protobuf).expect("valid");
+    assert_eq!((binary.session.as_str(), binary.node.as_str()), ("s1", "n1"));
+    assert_eq!(
+        (binary.message.kind, &binary.message.data[..]),
+        (Kind::Binary, &b"\x01\x00"[..])
+    );
+    for wrong in [
+        &b""[..],
+        b"[]",
+        b"{",
+        br#"{"session":"s1"}"#,
+        br#"{"session":1,"node":"","data":""}"#,
+    ] {
+        assert!(Emulation::decode(Format::Json, wrong).is_err(), "{wrong:?}");
+    }
+    assert!(Emulation::decode(Format::Protobuf, b"\x0a\x09n1").is_err());
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use protocol::dialect::Format;
+use protocol::dialect::{Carrier, Format};
 use protocol::event::Unsubscribed;
 use protocol::frame::{Kind, Message};
 use protocol::{Dialect, Encoding, Event};
@@ -93,7 +93,7 @@ impl Talk {
             data: message.into().into(),
         };
         let mut actions = Vec::new();
-        let requests = Dialect::Centrifuge(Format::Json).decode(message, 64);
+        let requests = Dialect::Centrifuge(Format::Json, Carrier::Frames).decode(message, 64);
         self.session.receive(requests, self.at, &mut actions);
         actions.iter().map(words).collect()
     }

@@ -132,14 +132,7 @@ fn request(wire: wire::Command, max_depth: usize) -> Result<Request, DecodeError
 fn command(wire: wire::Command, max_depth: usize) -> Result<Command, Wrong> {
     let payload = |data| payload(data, max_depth);
     Ok(if let Some(connect) = wire.connect {
-        Command::Connect(Box::new(Connect {
-            token: connect.token,
-            data: payload(connect.data)?,
-            name: connect.name,
-            version: connect.version,
-            headers: connect.headers,
-            positions: positions(connect.subs),
-        }))
+        Command::Connect(Box::new(self::connect(connect, max_depth)?))
     } else if let Some(subscribe) = wire.subscribe {
         Command::Subscribe(Box::new(self::subscribe(subscribe, max_depth)?))
     } else if let Some(unsubscribe) = wire.unsubscribe {
@@ -199,6 +192,18 @@ fn command(wire: wire::Command, max_depth: usize) -> Result<Command, Wrong> {
         }
     } else {
         return Err(DecodeError::Malformed("a command that asks for nothing").into());
+    })
+}
+
+/// Who a client says it is.
+pub(super) fn connect(wire: wire::ConnectRequest, max_depth: usize) -> Result<Connect, CommandError> {
+    Ok(Connect {
+        token: wire.token,
+        data: payload(wire.data, max_depth)?,
+        name: wire.name,
+        version: wire.version,
+        headers: wire.headers,
+        positions: positions(wire.subs),
     })
 }
 

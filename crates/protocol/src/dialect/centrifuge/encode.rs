@@ -6,13 +6,38 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{Format, wire};
+use crate::dialect::Carrier;
 use crate::event::{Answer, Connected, Published, Recovery, Subscribed};
 use crate::{Channel, ClientInfo, CommandError, Event, Publication, PublicationKind, frame};
 
 const VERSION: &str = concat!("fanfare ", env!("CARGO_PKG_VERSION"));
 
-pub(crate) fn encode(format: Format, event: &Event<'_>) -> Bytes {
-    let reply = match event {
+pub(crate) fn encode(format: Format, carrier: Carrier, event: &Event<'_>) -> Bytes {
+    if let (Event::Closing(close), Carrier::Frames) = (event, carrier) {
+        return frame::close(close.centrifuge());
+    }
+    let reply = reply(event);
+    match format {
+        // Nothing in the structs can fail to be JSON: keys are strings, and payloads are checked.
+        Format::Json => carry(carrier, &serde_json::to_vec(&reply).unwrap_or_else(|_| b"{}".to_vec())),
+        Format::Protobuf if carrier == Carrier::Frames => frame::binary(&reply.encode_length_delimited_to_vec()),
+        Format::Protobuf => reply.encode_length_delimited_to_vec().into(),
+    }
+}
+
+/// One message in JSON, for its way.
+pub(super) fn carry(carrier: Carrier, json: &[u8]) -> Bytes {
+    let (before, after): (&[u8], &[u8]) = match carrier {
+        Carrier::Frames => return frame::text(json),
+        Carrier::Stream => (b"", b"\n"),
+        Carrier::Events => (b"data: ", b"\n\n"),
+    };
+    [before, json, after].concat().into()
+}
+
+/// What is said of an event.
+pub(super) fn reply(event: &Event<'_>) -> wire::Reply {
+    match event {
         Event::Publication(publication) => push(&publication.channel, |push| {
             let info = || publisher_of(publication);
             match publication.kind {
@@ -42,12 +67,16 @@ pub(crate) fn encode(format: Format, event: &Event<'_>) -> Bytes {
         },
         Event::Answer { id, result } => answer(*id, *result),
         Event::Ping => wire::Reply::default(),
-        Event::Closing(close) => return frame::close(close.centrifuge()),
-    };
-    match format {
-        // Nothing in the structs can fail to be JSON: keys are strings, and payloads are checked.
-        Format::Json => frame::text(&serde_json::to_vec(&reply).unwrap_or_else(|_| b"{}".to_vec())),
-        Format::Protobuf => frame::binary(&reply.encode_length_delimited_to_vec()),
+        Event::Closing(close) => wire::Reply {
+            push: close.centrifuge().map(|(code, reason)| wire::Push {
+                disconnect: Some(wire::Disconnect {
+                    code: code.into(),
+                    reason: reason.into(),
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
     }
 }
 
