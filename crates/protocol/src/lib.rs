@@ -12,6 +12,7 @@ pub mod channel;
 pub mod client_info;
 pub mod close;
 pub mod command;
+pub mod delta;
 pub mod dialect;
 pub mod error;
 pub mod event;

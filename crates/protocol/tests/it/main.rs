@@ -3,6 +3,7 @@
 mod centrifuge;
 #[path = "../checks/mod.rs"]
 mod checks;
+mod delta;
 mod frame;
 mod json;
 mod speed;
