@@ -41,6 +41,8 @@ pub(crate) fn encode(carrier: Carrier, event: &Event<'_>) -> Bytes {
     // Nothing in the structs can fail to be JSON: keys are strings, and payloads are checked.
     let told = carry(carrier, &serde_json::to_vec(&push).unwrap_or_else(|_| b"{}".to_vec()));
     match event {
+        // Nothing that such a client says is heard, but its WebSocket answers.
+        Event::Ping if carrier == Carrier::Frames => [told, frame::ping(b"")].concat().into(),
         Event::Closing(close) if carrier == Carrier::Frames => [told, frame::close(close.centrifuge())].concat().into(),
         _ => told,
     }
