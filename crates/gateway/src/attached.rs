@@ -129,6 +129,12 @@ impl Shared {
                 Item::Publication(publication, at) => connections.hub.collect(&publication, at),
                 Item::Subscribed(subscribed) => connections.subscribed(subscribed.0, subscribed.1),
                 Item::Answer(answer) => connections.answer(answer.0, answer.1),
+                Item::Commands(commands) => {
+                    let (id, message) = *commands;
+                    if let Some(key) = connections.find(id) {
+                        receive(self, &mut connections, key, Frame::Message(message));
+                    }
+                }
                 Item::Consulted(word) => connections.consulted(word.0, word.1),
                 Item::Order(order) => connections.obey(order.0, order.1),
                 Item::Count(count) => {
@@ -190,29 +196,7 @@ impl Worker {
             .aggregate_continuations()
             .max_continuation_size(self.0.frames.message_size);
 
-        let Pass {
-            client,
-            admitted,
-            interest,
-            ..
-        } = pass;
-        let end = request
-            .conn_data::<End>()
-            .cloned()
-            .expect("every line of the listener has one");
-        let socket = Socket {
-            end: end.clone(),
-            body: None,
-            reader: None,
-            is_over: false,
-        };
-        let id = {
-            let mut connections = self.0.connections.borrow_mut();
-            connections.set_now(Instant::now());
-            let key = connections.open(socket, client, admitted, interest, &Bytes::new());
-            connections.id(key).expect("just opened")
-        };
-        self.0.wake.notify_one();
+        let (id, end) = self.open(request, pass, &Bytes::new());
         let reading = Reading {
             shared: Rc::clone(&self.0),
             id,
@@ -228,9 +212,60 @@ impl Worker {
                 shared,
                 id,
                 end,
-                _old: old,
+                is_read: true,
+                _old: Some(old),
             })
         }))
+    }
+
+    /// Opens a connection that is nothing but the body of the answer to `request`; it begins with `head`.
+    pub(crate) async fn stream(&self, request: &HttpRequest, pass: Pass, head: &'static [u8]) -> BoxBody {
+        let (id, end) = self.open(request, pass, &Bytes::from_static(head));
+        hand_over(&self.0).await;
+        BoxBody::new(Body {
+            shared: Rc::clone(&self.0),
+            id,
+            end,
+            is_read: false,
+            _old: None,
+        })
+    }
+
+    fn open(&self, request: &HttpRequest, pass: Pass, head: &Bytes) -> (ConnectionId, End) {
+        let Pass {
+            client,
+            admitted,
+            interest,
+            first,
+            ..
+        } = pass;
+        let end = request
+            .conn_data::<End>()
+            .cloned()
+            .expect("every line of the listener has one");
+        let socket = Socket {
+            end: end.clone(),
+            body: None,
+            reader: None,
+            is_over: false,
+        };
+        let mut connections = self.0.connections.borrow_mut();
+        connections.set_now(Instant::now());
+        let key = connections.open(socket, client, admitted, interest, head);
+        let id = connections.id(key).expect("just opened");
+        if let Some(message) = first {
+            receive(&self.0, &mut connections, key, Frame::Message(message));
+        }
+        self.0.wake.notify_one();
+        (id, end)
+    }
+}
+
+/// Gives the node what was read, and does not read on until it has room.
+async fn hand_over(shared: &Shared) {
+    let mut asks = std::mem::take(&mut shared.connections.borrow_mut().asks);
+    if !asks.is_empty() && !shared.outbound.push(&mut asks) {
+        shared.outbound.opened().await;
     }
 }
 
@@ -271,12 +306,15 @@ impl Wire for Socket {
     }
 }
 
-/// The bytes that go out, as the body of the 101.
+/// The bytes that go out, as the body of the answer.
 struct Body {
     shared: Rc<Shared>,
     id: ConnectionId,
     end: End,
-    _old: BoxBody,
+    /// Somebody reads what the client sends.
+    is_read: bool,
+    /// What the answer had for a body.
+    _old: Option<BoxBody>,
 }
 
 impl MessageBody for Body {
@@ -289,6 +327,10 @@ impl MessageBody for Body {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let mut connections = self.shared.connections.borrow_mut();
         if let Some(key) = connections.find(self.id) {
+            if !self.is_read && self.end.has_left() {
+                connections.end(key, Ended::Lost);
+                return Poll::Ready(None);
+            }
             if let Some(bytes) = connections.take(key, WRITE) {
                 return Poll::Ready(Some(Ok(bytes)));
             }
@@ -313,7 +355,7 @@ impl Drop for Body {
     fn drop(&mut self) {
         if let Ok(mut connections) = self.shared.connections.try_borrow_mut()
             && let Some(key) = connections.find(self.id)
-            && !connections.hears(key)
+            && !(self.is_read && connections.hears(key))
         {
             connections.end(key, Ended::Lost);
         }
@@ -336,7 +378,7 @@ impl Reading {
                 return;
             }
             self.shared.wake.notify_one();
-            self.hand_over().await;
+            hand_over(&self.shared).await;
         }
         let mut connections = self.shared.connections.borrow_mut();
         if let Some(key) = connections.find(self.id) {
@@ -380,14 +422,6 @@ impl Reading {
             }
         })
         .await
-    }
-
-    /// Gives the node what was read, and does not read on until it has room.
-    async fn hand_over(&self) {
-        let mut asks = std::mem::take(&mut self.shared.connections.borrow_mut().asks);
-        if !asks.is_empty() && !self.shared.outbound.push(&mut asks) {
-            self.shared.outbound.opened().await;
-        }
     }
 }
 

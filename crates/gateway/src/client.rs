@@ -109,7 +109,12 @@ pub(crate) enum Action {
     /// Send these frames to the client.
     Send(Bytes),
     /// The client is known from now on, and pinged.
-    Known { user: Arc<str>, client: Uuid },
+    Known {
+        user: Arc<str>,
+        client: Uuid,
+        /// Names the connection in requests that come apart from it.
+        secret: Option<Uuid>,
+    },
     /// The client has answered a ping.
     Pong,
     /// Drop it, and count why; the connection stays.
@@ -176,6 +181,14 @@ impl Client {
         match &self.talk {
             Talk::Plain(_) => None,
             Talk::Session(session) => Some(session.is_known()),
+        }
+    }
+
+    /// Whether the client answers pings in its dialect's words, or by those of WebSocket.
+    pub(crate) fn answers_pings(&self) -> bool {
+        match &self.talk {
+            Talk::Plain(_) => true,
+            Talk::Session(session) => session.answers_pings() || !self.encoding().is_stream(),
         }
     }
 

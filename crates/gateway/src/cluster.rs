@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bus::{Addressee, Bus, PublishError};
+use bus::{Addressee, Bus, PresenceError, PublishError};
 use bytes::Bytes;
 use globset::GlobMatcher;
 use parking_lot::Mutex;
 use protocol::Channel;
+use protocol::frame::Message as Frame;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
@@ -41,6 +42,15 @@ pub(crate) struct Cluster {
     /// Who waits for answers, by the number of the survey.
     surveys: Mutex<HashMap<u64, mpsc::UnboundedSender<(Uuid, Reply)>>>,
     next: AtomicU64,
+}
+
+/// Why another node was not reached.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClusterError {
+    #[error("it is not known which nodes there are")]
+    Nodes(#[from] PresenceError),
+    #[error("it was not told")]
+    Tell(#[from] PublishError),
 }
 
 /// What came of a survey.
@@ -77,6 +87,27 @@ impl Cluster {
     pub(crate) async fn order(&self, whom: Whom, order: Order) -> Result<(), PublishError> {
         let message = Message::order(whom, order).encode();
         self.bus.tell(Addressee::Everyone, message).await
+    }
+
+    /// Passes commands on to the connection that `session` names, on `node`. Whether there is such a node.
+    pub(crate) async fn pass_commands(&self, node: Uuid, session: Uuid, message: Frame) -> Result<bool, ClusterError> {
+        if node == self.bus.node() {
+            self.pass_on_commands(session, message);
+            return Ok(true);
+        }
+        if !self.bus.presence().nodes().await?.contains(&node) {
+            return Ok(false);
+        }
+        let message = Message::commands(session, message).encode();
+        self.bus.tell(Addressee::Node(node), message).await?;
+        Ok(true)
+    }
+
+    fn pass_on_commands(&self, session: Uuid, message: Frame) {
+        if let Some((_, place)) = self.directory.find_secret(session) {
+            let commands = Item::Commands(Box::new((place.connection, message)));
+            self.lanes[place.lane].inbox.push(commands);
+        }
     }
 
     /// Asks every node.
@@ -125,6 +156,10 @@ impl Cluster {
             Ok(Message::Order { whom, order }) => match order.try_into() {
                 Ok(order) => self.pass_on(&whom, &order),
                 Err(error) => tracing::debug!(%error, "an order that cannot be carried out"),
+            },
+            Ok(Message::Commands { session, data }) => match Frame::try_from(data) {
+                Ok(message) => self.pass_on_commands(session, message),
+                Err(error) => tracing::debug!(%error, "commands that cannot be read"),
             },
             Ok(Message::Ask { number, question }) => {
                 let cluster = Arc::clone(self);

@@ -203,8 +203,8 @@ words! {
 section! {
     /// The Centrifuge protocol, at /connection/websocket.
     pub struct Centrifuge {
-        /// Whether clients may connect by it.
-        enabled: bool as Flag = true;
+        /// How clients may connect by it. All but "websocket" are for clients that cannot have a WebSocket, or only hear.
+        transports: Vec<Carriage> as List<Word> = vec![Carriage::WebSocket];
         /// Whether a client may connect without a token; it is nobody's then.
         anonymous: bool as Flag = false;
         /// Most channels that one client may subscribe to.
@@ -219,6 +219,47 @@ section! {
         refresh_grace: Duration as Span = 25 * SECOND;
         /// Most commands of one client that wait for an answer; more are answered as too many requests.
         pending_commands: usize as Number = 1024;
+    }
+}
+
+impl Carriage {
+    /// Every way.
+    pub const ALL: [Self; 6] = [
+        Self::WebSocket,
+        Self::HttpStream,
+        Self::Sse,
+        Self::UniWebSocket,
+        Self::UniHttpStream,
+        Self::UniSse,
+    ];
+
+    /// Its word in the settings, by which backends know it too.
+    pub(crate) fn word(self) -> &'static str {
+        let words = <Self as kind::Words>::WORDS.iter();
+        words.clone().find(|(_, way)| *way == self).map_or("", |(word, _)| word)
+    }
+
+    /// Whether it is the body of an HTTP response.
+    pub(crate) fn is_stream(self) -> bool {
+        !matches!(self, Self::WebSocket | Self::UniWebSocket)
+    }
+}
+
+words! {
+    /// How clients of the Centrifuge protocol connect.
+    pub enum Carriage {
+        /// A WebSocket, at /connection/websocket.
+        WebSocket = "websocket",
+        /// The body of an HTTP response, at /connection/http_stream, with commands at /emulation.
+        HttpStream = "http_stream",
+        /// Server-sent events, at /connection/sse, with commands at /emulation.
+        Sse = "sse",
+        /// A WebSocket for clients that only hear, at /connection/uni_websocket.
+        UniWebSocket = "uni_websocket",
+        /// The body of an HTTP response for clients that only hear, at /connection/uni_http_stream.
+        UniHttpStream = "uni_http_stream",
+        /// Server-sent events for clients that only hear, at /connection/uni_sse.
+        UniSse = "uni_sse",
     }
 }
 

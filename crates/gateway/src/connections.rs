@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use protocol::event::Answer;
-use protocol::frame::{self, FrameError, Item as Frame, Limits};
+use protocol::frame::{self, FrameError, Item as Frame, Limits, Message};
 use protocol::{Channel, Close, CommandError};
 
 use crate::admission::Admitted;
@@ -277,9 +277,9 @@ impl<W: Wire> Connections<W> {
                 let frame = self.table.slab[key].client.notice(&notice);
                 self.send(key, &frame);
             }
-            Action::Known { user, client } => {
+            Action::Known { user, client, secret } => {
                 let lane = self.stats.lane;
-                self.directory.enter(user, client, Place { lane, connection });
+                self.directory.enter(user, client, secret, Place { lane, connection });
                 if self.table.slab[key].client.is_known().is_some() {
                     self.begin_rhythm(key);
                 }
@@ -328,6 +328,13 @@ impl<W: Wire> Connections<W> {
                 client.consulted(asker.request, outcome, at, actions);
             });
             self.watch(key);
+        }
+    }
+
+    /// Commands have come apart from their connection.
+    pub(crate) fn receive_apart(&mut self, id: ConnectionId, message: Message) {
+        if let Some(key) = self.find(id) {
+            self.receive(key, Frame::Message(message));
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Directory(Mutex<Tables>);
 struct Tables {
     by_client: HashMap<Uuid, Listed>,
     by_user: HashMap<Arc<str>, Vec<Uuid>>,
+    /// Of those whose commands come apart from their connection.
+    by_secret: HashMap<Uuid, Uuid>,
 }
 
 #[derive(Debug)]
@@ -35,11 +37,12 @@ struct Listed {
     user: Arc<str>,
     /// Where it stands among those of its user.
     at: u32,
+    secret: Option<Box<Uuid>>,
 }
 
 impl Directory {
-    /// `client` of `user` is known, at `place`.
-    pub(crate) fn enter(&self, user: Arc<str>, client: Uuid, place: Place) {
+    /// `client` of `user` is known, at `place`; `secret` names it in requests that come apart from its connection.
+    pub(crate) fn enter(&self, user: Arc<str>, client: Uuid, secret: Option<Uuid>, place: Place) {
         let mut tables = self.0.lock();
         let of_user = tables
             .by_user
@@ -47,15 +50,30 @@ impl Directory {
             .or_insert_with(|| Vec::with_capacity(1));
         let at = u32::try_from(of_user.len()).unwrap_or(u32::MAX);
         of_user.push(client);
-        tables.by_client.insert(client, Listed { place, user, at });
+        if let Some(secret) = secret {
+            tables.by_secret.insert(secret, client);
+        }
+        let secret = secret.map(Box::new);
+        tables.by_client.insert(
+            client,
+            Listed {
+                place,
+                user,
+                at,
+                secret,
+            },
+        );
     }
 
     /// `client` has left, if it was here.
     pub(crate) fn leave(&self, client: Uuid) {
         let mut tables = self.0.lock();
-        let Some(Listed { user, at, .. }) = tables.by_client.remove(&client) else {
+        let Some(Listed { user, at, secret, .. }) = tables.by_client.remove(&client) else {
             return;
         };
+        if let Some(secret) = secret {
+            tables.by_secret.remove(&secret);
+        }
         let Entry::Occupied(mut of_user) = tables.by_user.entry(user) else {
             return;
         };
@@ -88,6 +106,13 @@ impl Directory {
         }
     }
 
+    /// The connection that `secret` names.
+    pub(crate) fn find_secret(&self, secret: Uuid) -> Option<(Uuid, Place)> {
+        let tables = self.0.lock();
+        let client = tables.by_secret.get(&secret)?;
+        Some((*client, tables.by_client.get(client)?.place))
+    }
+
     /// How many clients are known, and how many different users are behind them.
     pub(crate) fn size(&self) -> (usize, usize) {
         let tables = self.0.lock();
@@ -99,6 +124,8 @@ impl Directory {
 mod tests {
     use super::*;
 
+    const SECRET: Uuid = Uuid::from_u128(7);
+
     fn place(key: usize) -> Place {
         let connection = ConnectionId { key, generation: 1 };
         Place { lane: 0, connection }
@@ -109,8 +136,10 @@ mod tests {
         let directory = Directory::default();
         let clients: Vec<Uuid> = (0..5).map(|_| Uuid::new_v4()).collect();
         for (key, client) in clients.iter().enumerate() {
-            directory.enter(["anna", "bert", ""][key % 3].into(), *client, place(key));
+            let secret = (key == 0).then_some(SECRET);
+            directory.enter(["anna", "bert", ""][key % 3].into(), *client, secret, place(key));
         }
+        assert_eq!(directory.find_secret(SECRET), Some((clients[0], place(0))));
         assert_eq!(directory.size(), (5, 3));
         assert_eq!(
             directory.find("anna", None),
@@ -123,6 +152,7 @@ mod tests {
 
         directory.leave(clients[0]);
         directory.leave(clients[0]);
+        assert_eq!(directory.find_secret(SECRET), None);
         assert_eq!(directory.find("anna", None), [(clients[3], place(3))]);
         directory.leave(clients[3]);
         assert_eq!(directory.find("anna", None), []);

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 use actix_http::ws::{HandshakeError, verify_handshake};
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, Version, header};
-use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use protocol::dialect::{Carrier, Format};
+use protocol::frame::{Kind, Message};
 use protocol::{Channel, Dialect};
 
 use crate::admission::{Admitted, Full};
 use crate::backend::RealHeaders;
 use crate::client::{Client, Origin, Session, Talk};
+use crate::config::Carriage;
 use crate::interest::Interest;
 use crate::metrics::Rejected;
 use crate::node::Node;
@@ -33,6 +35,8 @@ pub(crate) struct Pass {
     pub(crate) admitted: Admitted,
     /// The channel that opening the connection subscribes to.
     pub(crate) interest: Option<Interest>,
+    /// What the client has said with its request.
+    pub(crate) first: Option<Message>,
     /// The subprotocol to answer with.
     pub(crate) protocol: Option<HeaderValue>,
 }
@@ -42,8 +46,31 @@ pub(crate) struct Pass {
 pub(crate) enum Purpose<'a> {
     /// A plain WebSocket in a channel.
     Raw(&'a str),
-    /// A conversation of the Centrifuge protocol.
+    /// A conversation of the Centrifuge protocol, over a WebSocket.
     Centrifuge,
+    /// To hear, by the Centrifuge protocol, over a WebSocket.
+    OneWay,
+    /// The same without a WebSocket; the body of the answer carries it.
+    Stream(Stream),
+}
+
+/// A conversation whose one side is the body of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stream {
+    pub(crate) format: Format,
+    pub(crate) carrier: Carrier,
+    pub(crate) is_one_way: bool,
+}
+
+impl Stream {
+    fn carriage(self) -> Carriage {
+        match (self.carrier, self.is_one_way) {
+            (Carrier::Events, false) => Carriage::Sse,
+            (Carrier::Events, true) => Carriage::UniSse,
+            (_, false) => Carriage::HttpStream,
+            (_, true) => Carriage::UniHttpStream,
+        }
+    }
 }
 
 /// Why a request gets no pass.
@@ -159,13 +186,31 @@ async fn judge(node: &Node, request: &HttpRequest, purpose: Purpose<'_>, lane: u
     if node.is_closed() {
         return Err(Refusal::Draining);
     }
-    check_handshake(request)?;
+    if !matches!(purpose, Purpose::Stream(_)) {
+        check_handshake(request)?;
+    }
     if !is_allowed_origin(node, request) {
         return Err(Refusal::Origin);
     }
     match purpose {
         Purpose::Raw(channel) => plain(node, request, channel, lane).await,
         Purpose::Centrifuge => centrifuge(node, request, lane),
+        Purpose::OneWay => {
+            let dialect = Dialect::OneWay(Carrier::Frames);
+            let mut pass = converse(node, request, lane, dialect, Carriage::UniWebSocket)?;
+            pass.first = query(request, "cf_connect").map(|said| Message {
+                kind: Kind::Text,
+                data: said.into(),
+            });
+            Ok(pass)
+        }
+        Purpose::Stream(stream) => {
+            let dialect = match stream.is_one_way {
+                false => Dialect::Centrifuge(stream.format, stream.carrier),
+                true => Dialect::OneWay(stream.carrier),
+            };
+            converse(node, request, lane, dialect, stream.carriage())
+        }
     }
 }
 
@@ -183,6 +228,7 @@ async fn plain(node: &Node, request: &HttpRequest, channel: &str, lane: usize) -
         client: client(node, Dialect::Raw { channel }, Talk::Plain(plain)),
         admitted,
         interest: Some(interest),
+        first: None,
         // Clients that offer subprotocols fail unless one is chosen; a plain WebSocket speaks them all.
         protocol: offered_protocols(request)
             .next()
@@ -200,9 +246,6 @@ fn headers(node: &Node, request: &HttpRequest) -> Arc<RealHeaders> {
 }
 
 fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, Refusal> {
-    if !node.terms.settings.enabled {
-        return Err(Refusal::UnknownChannel);
-    }
     let protocol = offered_protocols(request).find_map(|offered| match offered {
         "centrifuge-json" => Some((Format::Json, "centrifuge-json")),
         "centrifuge-protobuf" => Some((Format::Protobuf, "centrifuge-protobuf")),
@@ -215,25 +258,52 @@ fn centrifuge(node: &Node, request: &HttpRequest, lane: usize) -> Result<Pass, R
         None => Format::Json,
     };
     let dialect = Dialect::Centrifuge(format, Carrier::Frames);
+    let mut pass = converse(node, request, lane, dialect, Carriage::WebSocket)?;
+    pass.protocol = protocol.map(|(_, name)| HeaderValue::from_static(name));
+    Ok(pass)
+}
+
+/// A pass for a client that talks in commands, or at least in one.
+fn converse(
+    node: &Node,
+    request: &HttpRequest,
+    lane: usize,
+    dialect: Dialect,
+    carriage: Carriage,
+) -> Result<Pass, Refusal> {
+    if !node.terms.settings.transports.contains(&carriage) {
+        return Err(Refusal::UnknownChannel);
+    }
     let origin = match &node.terms.backend {
         None => Arc::clone(&node.terms.untold),
         Some(_) => Arc::new(Origin {
-            transport: "websocket",
-            protocol: match format {
-                Format::Json => "json",
-                Format::Protobuf => "protobuf",
+            transport: carriage.word(),
+            protocol: match dialect {
+                Dialect::Centrifuge(Format::Protobuf, _) => "protobuf",
+                _ => "json",
             },
             headers: headers(node, request),
         }),
     };
-    let session = Session::new(Arc::clone(&node.terms), origin);
+    let mut session = Session::new(Arc::clone(&node.terms), origin);
+    if carriage != Carriage::WebSocket {
+        session = session.apart(matches!(dialect, Dialect::OneWay(_)));
+    }
     Ok(Pass {
         lane,
         admitted: node.admission.admit(address(node, request))?,
         client: client(node, dialect, Talk::Session(Box::new(session))),
         interest: None,
-        protocol: protocol.map(|(_, name)| HeaderValue::from_static(name)),
+        first: None,
+        protocol: None,
     })
+}
+
+/// A parameter of a request's query, decoded.
+pub(crate) fn query(request: &HttpRequest, name: &str) -> Option<String> {
+    let parameters = web::Query::<Vec<(String, String)>>::from_query(request.query_string()).ok()?;
+    let mut parameters = parameters.into_inner().into_iter();
+    parameters.find_map(|(found, value)| (found == name).then_some(value))
 }
 
 fn client(node: &Node, dialect: Dialect, talk: Talk) -> Client {
@@ -277,7 +347,7 @@ fn has_body(request: &HttpRequest) -> bool {
 }
 
 /// Without an Origin it is no browser; with one it must be our own host or listed.
-fn is_allowed_origin(node: &Node, request: &HttpRequest) -> bool {
+pub(crate) fn is_allowed_origin(node: &Node, request: &HttpRequest) -> bool {
     let mut origins = request.headers().get_all(header::ORIGIN);
     let Some(origin) = origins.next() else { return true };
     let allowed = &node.config.listener.allowed_origins;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use globset::GlobMatcher;
 use parking_lot::Mutex;
 use protocol::event::Answer;
+use protocol::frame::Message;
 use protocol::{CommandError, Publication};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -34,6 +35,8 @@ pub(crate) enum Item {
     Subscribed(Box<(Asker, Interest)>),
     /// What came of something else that somebody asked for.
     Answer(Box<(Asker, Result<Answer, CommandError>)>),
+    /// Commands that have come apart from their connection.
+    Commands(Box<(ConnectionId, Message)>),
     /// What the backend said to a question of a connection.
     Consulted(Box<(Asker, Result<Verdict<Reply>, Failure>)>),
     /// Something that the application wants of a connection.
@@ -59,6 +62,8 @@ pub(crate) struct Handover {
     pub(crate) admitted: Admitted,
     /// The channel that opening the connection has subscribed to.
     pub(crate) interest: Option<Interest>,
+    /// What the client has said with its request.
+    pub(crate) first: Option<Message>,
 }
 
 /// The queue from the node to one lane.

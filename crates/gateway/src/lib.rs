@@ -71,6 +71,7 @@ mod relay;
 mod rest;
 mod server;
 mod stats;
+mod streams;
 mod tls;
 mod token;
 mod upgrade;
@@ -176,19 +177,17 @@ impl Gateway {
             config.limits.publish_queue_bytes,
         ));
         let directory = Arc::<Directory>::default();
-        let (lanes, reactors) = match &sockets {
+        let (mut lanes, reactors) = match &sockets {
             Sockets::Reactor => start_reactors(lane_count, lane_settings, &outbound, &directory)?,
-            Sockets::Attached(_) => (
-                (0..lane_count)
-                    .map(|number| attached::lane(number, &lane_settings))
-                    .collect(),
-                Vec::new(),
-            ),
+            Sockets::Attached(_) => Default::default(),
         };
+        // Those of the workers, for what stays with them.
+        let workers = lanes.len()..lanes.len() + lane_count;
+        lanes.extend(workers.map(|number| attached::lane(number, &lane_settings)));
 
         let backend = Backend::new(&config.backend, &metrics).map_err(|error| StartError::Backend(error.into()))?;
         let (node_thread, bus) = NodeThread::start(&config)?;
-        let interests = Interests::new(Arc::clone(&bus), lane_count);
+        let interests = Interests::new(Arc::clone(&bus), lanes.len());
         let limits = AdmissionLimits {
             connections: most_connections(config.limits.connections, config.limits.handshakes * lane_count)?,
             connections_per_address: config.limits.connections_per_address,
@@ -206,6 +205,7 @@ impl Gateway {
             Parts {
                 lane_settings,
                 lanes,
+                reactors: reactors.len(),
                 bus,
                 interests,
                 admission,

@@ -49,6 +49,8 @@ pub(crate) struct End(Rc<Shared>);
 #[derive(Default)]
 struct Shared {
     state: Cell<State>,
+    /// The client has said its last, and most likely is gone.
+    has_left: Cell<bool>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -69,6 +71,11 @@ impl End {
         if self.0.state.get() == State::Open {
             self.set(State::Finished);
         }
+    }
+
+    /// Whether the client will say nothing any more. One that waits for the rest of an answer does not hang up.
+    pub(crate) fn has_left(&self) -> bool {
+        self.0.has_left.get()
     }
 
     /// Gives the connection up, with all that is written and not taken.
@@ -134,7 +141,12 @@ impl<T: OverTcp> AsyncRead for Line<T> {
             ready!(Pin::new(&mut line.io).poll_shutdown(cx))?;
             line.end.0.state.set(State::HungUp);
         }
-        Pin::new(&mut line.io).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut line.io).poll_read(cx, buffer))?;
+        if buffer.filled().len() == before && buffer.remaining() > 0 {
+            line.end.0.has_left.set(true);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::backend::Backend;
 use crate::channel_rules::ChannelRules;
 use crate::client::{MessageLimit, Terms};
 use crate::cluster::Cluster;
-use crate::config::{Centrifuge, Config, Excess};
+use crate::config::{Carriage, Centrifuge, Config, Excess};
 use crate::connections::LaneSettings;
 use crate::directory::Directory;
 use crate::interest::Interests;
@@ -45,13 +45,17 @@ pub(crate) struct Node {
     pub(crate) accept_pulse: Pulse,
     pub(crate) is_draining: AtomicBool,
     is_closed: AtomicBool,
-    next_lane: AtomicUsize,
+    /// So many lanes, the first, are reactors; the others belong to workers of the public listener.
+    pub(crate) reactors: usize,
+    next_reactor: AtomicUsize,
 }
 
 /// What a node is made of.
 pub(crate) struct Parts {
     pub(crate) lane_settings: LaneSettings,
     pub(crate) lanes: Vec<Lane>,
+    /// How many of the lanes, the first, are reactors.
+    pub(crate) reactors: usize,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) interests: Arc<Interests>,
     pub(crate) admission: Arc<Admission>,
@@ -74,6 +78,7 @@ impl Node {
         let Parts {
             lane_settings,
             lanes,
+            reactors,
             bus,
             interests,
             admission,
@@ -100,11 +105,16 @@ impl Node {
             rules: Arc::clone(&rules),
             settings: Centrifuge {
                 anonymous: config.centrifuge.anonymous || config.dev,
+                transports: match config.dev {
+                    true => Carriage::ALL.to_vec(),
+                    false => config.centrifuge.transports.clone(),
+                },
                 ..config.centrifuge.clone()
             },
             rates: config.rates.clone(),
             tokens,
             backend,
+            node: bus.node(),
             untold: Arc::default(),
         };
         Self {
@@ -125,13 +135,14 @@ impl Node {
             name,
             is_draining: AtomicBool::new(false),
             is_closed: AtomicBool::new(true),
-            next_lane: AtomicUsize::new(0),
+            reactors,
+            next_reactor: AtomicUsize::new(0),
         }
     }
 
-    /// The lane for the next connection.
-    pub(crate) fn pick_lane(&self) -> usize {
-        self.next_lane.fetch_add(1, Ordering::Relaxed) % self.lanes.len()
+    /// The reactor for the next connection.
+    pub(crate) fn pick_reactor(&self) -> usize {
+        self.next_reactor.fetch_add(1, Ordering::Relaxed) % self.reactors.max(1)
     }
 
     /// Whether new connections are refused, which they are until the bus is heard.

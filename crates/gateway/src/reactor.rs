@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use protocol::Close;
-use protocol::frame::{Limits, Parser, Role};
+use protocol::frame::{Item as Frame, Limits, Parser, Role};
 use socket2::SockRef;
 
 use crate::connections::{ConnectionId, Connections, LaneSettings, Wire};
@@ -174,6 +174,7 @@ impl Reactor {
             Item::Open(handover) => self.open(*handover),
             Item::Subscribed(subscribed) => self.connections.subscribed(subscribed.0, subscribed.1),
             Item::Answer(answer) => self.connections.answer(answer.0, answer.1),
+            Item::Commands(_) => unreachable!("sockets bring their commands themselves"),
             Item::Consulted(word) => self.connections.consulted(word.0, word.1),
             Item::Order(order) => self.connections.obey(order.0, order.1),
             Item::Count(count) => {
@@ -194,6 +195,7 @@ impl Reactor {
             client,
             admitted,
             interest,
+            first,
         } = handover;
         let mut stream = TcpStream::from_std(stream);
         let token = token(self.connections.next_id());
@@ -212,6 +214,9 @@ impl Reactor {
             is_ending: false,
         };
         let key = self.connections.open(socket, client, admitted, interest, &head);
+        if let Some(message) = first {
+            self.guard(key, |reactor| reactor.connections.receive(key, Frame::Message(message)));
+        }
         if !early.is_empty() {
             self.receive(key, &early);
         }
@@ -267,10 +272,15 @@ impl Reactor {
         }
     }
 
-    /// Handles what a socket has received. A panic costs this socket only.
+    /// Handles what a socket has received.
     fn receive(&mut self, key: SocketKey, input: &[u8]) {
         self.lane.stats.received_bytes.add(input.len() as u64);
-        if catch_unwind(AssertUnwindSafe(|| self.parse(key, input))).is_err() {
+        self.guard(key, |reactor| reactor.parse(key, input));
+    }
+
+    /// Does something about a socket. A panic costs this socket only.
+    fn guard(&mut self, key: SocketKey, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
             self.lane.stats.panics.add(1);
             self.connections.close(key, Close::Internal);
         }
@@ -428,6 +438,7 @@ mod tests {
             client,
             admitted,
             interest: Some(interest),
+            first: None,
         })));
         ours
     }

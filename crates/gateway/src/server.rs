@@ -33,8 +33,9 @@ use crate::line::{Line, OverTcp};
 use crate::metrics::Rejected;
 use crate::node::Node;
 use crate::outbound::Outbound;
+use crate::streams::Streams;
 use crate::upgrade::{CanBeHandedOver, upgrade};
-use crate::{demo, tls};
+use crate::{demo, streams, tls};
 
 /// How the public listener serves sockets.
 #[derive(Clone)]
@@ -67,8 +68,8 @@ pub(crate) fn start(
     let limits = &node.config.limits;
     // A worker stops accepting at this many sockets; those of reactors are not its own any more, attached ones are.
     let most_sockets = match &sockets {
-        Sockets::Reactor => limits.handshakes,
-        Sockets::Attached(_) => limits.handshakes.saturating_add(node.admission.most()),
+        Sockets::Reactor if !node.terms.settings.transports.iter().any(|way| way.is_stream()) => limits.handshakes,
+        Sockets::Reactor | Sockets::Attached(_) => limits.handshakes.saturating_add(node.admission.most()),
     };
     let builder = Server::build()
         .workers(workers)
@@ -77,21 +78,28 @@ pub(crate) fn start(
         .shutdown_timeout((node.config.drain.window + node.config.drain.timeout).as_secs() + 1)
         .disable_signals();
     let builder = match sockets {
-        Sockets::Reactor => listen_for_reactors(builder, node, listener),
+        Sockets::Reactor => listen_for_reactors(builder, node, outbound, listener),
         Sockets::Attached(tls) => listen_attached(builder, node, outbound, listener, tls),
     }?;
     Ok(builder.run())
 }
 
-fn listen_for_reactors(builder: ServerBuilder, node: &Arc<Node>, socket: TcpListener) -> io::Result<ServerBuilder> {
+fn listen_for_reactors(
+    builder: ServerBuilder,
+    node: &Arc<Node>,
+    outbound: Arc<Outbound>,
+    socket: TcpListener,
+) -> io::Result<ServerBuilder> {
     let signal = builder.graceful_shutdown_signal();
     let node = Arc::clone(node);
+    let workers = Workers::new(&node, outbound);
     builder.listen("public", socket, move || {
+        let streams = Streams(workers.start());
         let for_hook = Arc::clone(&node);
         let hook = fn_factory(move || {
             let node = Arc::clone(&for_hook);
             async move {
-                let app = routes(&node, None).new_service(()).await.map(Rc::new)?;
+                let app = routes(&node, None, None).new_service(()).await.map(Rc::new)?;
                 Ok::<_, ()>(fn_service(
                     move |(request, framed): (Request, Framed<Line<TcpStream>, h1::Codec>)| {
                         let (node, app) = (Arc::clone(&node), Rc::clone(&app));
@@ -105,7 +113,7 @@ fn listen_for_reactors(builder: ServerBuilder, node: &Arc<Node>, socket: TcpList
         });
         let service = http(&node, &signal)
             .upgrade(hook)
-            .finish(answering(routes(&node, None)));
+            .finish(answering(routes(&node, None, Some(streams))));
         accept(&node).and_then(plain()).and_then(service.map_err(drop))
     })
 }
@@ -119,21 +127,12 @@ fn listen_attached(
 ) -> io::Result<ServerBuilder> {
     let signal = builder.graceful_shutdown_signal();
     let node = Arc::clone(node);
-    let next = Arc::new(AtomicUsize::new(0));
-    // Every worker makes its services by calling this once, on its own thread.
-    let worker = move |node: &Arc<Node>| {
-        let number = next.fetch_add(1, Ordering::Relaxed) % node.lanes.len();
-        attached::start(
-            number,
-            node.lanes[number].clone(),
-            node.lane_settings,
-            Arc::clone(&outbound),
-            Arc::clone(node.cluster.directory()),
-        )
-    };
+    let workers = Workers::new(&node, outbound);
     match tls {
         None => builder.listen("public", socket, move || {
-            let routes = answering(routes(&node, Some(worker(&node))));
+            let worker = workers.start();
+            let streams = Streams(worker.clone());
+            let routes = answering(routes(&node, Some(worker), Some(streams)));
             let service = http(&node, &signal).finish(routes);
             accept(&node).and_then(plain()).and_then(service.map_err(drop))
         }),
@@ -142,7 +141,9 @@ fn listen_attached(
             max_concurrent_tls_connect(limits.handshakes);
             let timeout = limits.handshake_timeout;
             builder.listen("public", socket, move || {
-                let routes = answering(routes(&node, Some(worker(&node))));
+                let worker = workers.start();
+                let streams = Streams(worker.clone());
+                let routes = answering(routes(&node, Some(worker), Some(streams)));
                 let service = http(&node, &signal).finish(routes);
                 let mut acceptor = Acceptor::new(ServerConfig::clone(&tls));
                 acceptor.set_handshake_timeout(timeout);
@@ -219,10 +220,43 @@ where
         })
 }
 
-/// Every route of the public listener. `worker`: whose sockets stay where they are.
+/// Starts the lanes of the workers.
+#[derive(Clone)]
+struct Workers {
+    node: Arc<Node>,
+    outbound: Arc<Outbound>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    fn new(node: &Arc<Node>, outbound: Arc<Outbound>) -> Self {
+        Self {
+            node: Arc::clone(node),
+            outbound,
+            next: Arc::default(),
+        }
+    }
+
+    /// Every worker calls this once, on its own thread.
+    fn start(&self) -> Worker {
+        let node = &self.node;
+        let workers = node.lanes.len() - node.reactors;
+        let number = node.reactors + self.next.fetch_add(1, Ordering::Relaxed) % workers;
+        attached::start(
+            number,
+            node.lanes[number].clone(),
+            node.lane_settings,
+            Arc::clone(&self.outbound),
+            Arc::clone(node.cluster.directory()),
+        )
+    }
+}
+
+/// Every route of the public listener. `worker`: whose WebSockets stay where they are. `streams`: whose streams do.
 fn routes(
     node: &Arc<Node>,
     worker: Option<Worker>,
+    streams: Option<Streams>,
 ) -> impl ServiceFactory<Request, Config = (), Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()> + use<>
 {
     let app = App::new()
@@ -230,7 +264,17 @@ fn routes(
         .wrap(from_fn(limit_head))
         .service(web::resource("/").to(bare))
         .service(web::resource("/raw/{channel}").to(raw))
-        .service(web::resource("/connection/websocket").to(centrifuge));
+        .service(web::resource("/connection/websocket").to(centrifuge))
+        .service(web::resource("/connection/uni_websocket").to(one_way))
+        .service(web::resource("/connection/http_stream").to(streams::http_stream))
+        .service(web::resource("/connection/sse").to(streams::sse))
+        .service(web::resource("/connection/uni_http_stream").to(streams::uni_http_stream))
+        .service(web::resource("/connection/uni_sse").to(streams::uni_sse))
+        .service(web::resource("/emulation").to(streams::emulation));
+    let app = match streams {
+        Some(streams) => app.app_data(streams),
+        None => app,
+    };
     let app = match worker {
         Some(worker) => app.app_data(worker),
         None => app,
@@ -285,6 +329,11 @@ async fn centrifuge(request: HttpRequest, node: web::Data<Node>, payload: web::P
     connect(&request, &node, Purpose::Centrifuge, payload).await
 }
 
+/// `/connection/uni_websocket`: the Centrifuge protocol, for clients that only hear.
+async fn one_way(request: HttpRequest, node: web::Data<Node>, payload: web::Payload) -> Result<HttpResponse, Error> {
+    connect(&request, &node, Purpose::OneWay, payload).await
+}
+
 async fn connect(
     request: &HttpRequest,
     node: &web::Data<Node>,
@@ -292,7 +341,7 @@ async fn connect(
     payload: web::Payload,
 ) -> Result<HttpResponse, Error> {
     let worker = request.app_data::<Worker>();
-    let lane = worker.map_or_else(|| node.pick_lane(), Worker::number);
+    let lane = worker.map_or_else(|| node.pick_reactor(), Worker::number);
     // A request that asks for a WebSocket among other things does not come by the hook; its socket cannot be had.
     if worker.is_none() && !request.extensions().contains::<CanBeHandedOver>() {
         node.metrics.reject(Rejected::BadRequest);

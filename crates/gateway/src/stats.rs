@@ -217,16 +217,17 @@ impl LaneStats {
 
     /// Notes a turn of the loop that began at `began` and ends at `now`.
     pub(crate) fn tick(&self, began: Instant, now: Instant) {
-        self.ticked.set(micros(now - self.start) / 1000);
+        self.ticked.set((micros(now - self.start) / 1000).max(1));
         let turn = micros(now - began);
         if turn > self.slowest_turn.get() {
             self.slowest_turn.set(turn);
         }
     }
 
-    /// How long ago the last turn ended; a lane that is over owes none.
+    /// How long ago the last turn ended; a lane that is over, or has not begun, owes none.
     pub(crate) fn silence(&self) -> Duration {
-        if self.is_over.load(Ordering::Relaxed) {
+        let has_begun = self.ticked.get() > 0;
+        if !has_begun || self.is_over.load(Ordering::Relaxed) {
             return Duration::ZERO;
         }
         self.start

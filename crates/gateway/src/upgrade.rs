@@ -67,6 +67,7 @@ fn hand_over(
         client,
         admitted,
         interest,
+        first,
         protocol: _,
     } = pass;
     // Copied, so that the buffers of the handshake can go.
@@ -78,6 +79,7 @@ fn hand_over(
         client,
         admitted,
         interest,
+        first,
     })));
     Ok(())
 }

@@ -193,6 +193,7 @@ impl Plain {
             actions.push(Action::Known {
                 user: Arc::clone(&who.user),
                 client: who.client,
+                secret: None,
             });
         }
         actions.extend(self.place.as_deref().cloned().map(Action::Attend));

@@ -43,6 +43,8 @@ pub(crate) struct Terms {
     pub(crate) tokens: Arc<Verifier>,
     /// `None`: there is none to ask.
     pub(crate) backend: Option<Arc<Backend>>,
+    /// The process, by its name on the bus.
+    pub(crate) node: Uuid,
     /// Stands for how every client came, where there is nobody to tell it to.
     pub(crate) untold: Arc<Origin>,
 }
@@ -58,6 +60,10 @@ pub(crate) struct Session {
     terms: Arc<Terms>,
     /// How the client came.
     origin: Arc<Origin>,
+    /// Names the connection in requests that come apart from it; known to its client only.
+    secret: Option<Box<Uuid>>,
+    /// The client only hears.
+    is_one_way: bool,
     /// Names the connection among those of all processes.
     id: Uuid,
     stage: Stage,
@@ -122,6 +128,8 @@ impl Session {
         Self {
             terms,
             origin,
+            secret: None,
+            is_one_way: false,
             id: Uuid::new_v4(),
             stage: Stage::New,
             subscriptions: HashMap::new(),
@@ -134,6 +142,20 @@ impl Session {
     /// Names the connection among those of all processes.
     pub(super) fn id(&self) -> Uuid {
         self.id
+    }
+
+    /// The same for a client whose commands come apart from the connection, or that only hears.
+    pub(crate) fn apart(self, is_one_way: bool) -> Self {
+        Self {
+            secret: Some(Box::new(Uuid::new_v4())),
+            is_one_way,
+            ..self
+        }
+    }
+
+    /// Whether the client answers pings in its dialect's words.
+    pub(super) fn answers_pings(&self) -> bool {
+        !self.is_one_way
     }
 
     pub(super) fn is_known(&self) -> bool {
@@ -246,6 +268,8 @@ impl Session {
             return actions.push(Action::Pong);
         }
         let outcome = match (&self.stage, command) {
+            // It has said what it had to say.
+            (Stage::Known(_), _) if self.is_one_way => Ok(()),
             (Stage::New, Ok(Command::Connect(connect))) => self.connect(id, *connect, at, actions),
             (Stage::Known(_), Ok(Command::Connect(_))) => Err(Close::BadRequest.into()),
             (Stage::Known(_), Ok(command)) => self.carry_out(id, command, at, actions),
@@ -254,9 +278,19 @@ impl Session {
         };
         match outcome {
             Ok(()) => {}
-            Err(Denial::Error(error)) => actions.push(answer(id, Err(error))),
+            Err(Denial::Error(error)) => self.tell_error(id, error, actions),
             Err(Denial::Close(close)) => actions.push(Action::Close(close)),
         }
+    }
+
+    /// Says that a request was not carried out; who only hears is told by the end of the connection.
+    fn tell_error(&self, request: u32, error: CommandError, actions: &mut Vec<Action>) {
+        actions.push(match (self.is_one_way, &error) {
+            (false, _) => answer(request, Err(error)),
+            (true, CommandError::TokenExpired | CommandError::Expired) => Action::Close(Close::Expired),
+            (true, error) if error.is_temporary() => Action::Close(Close::Internal),
+            (true, _) => Action::Close(Close::PermissionDenied),
+        });
     }
 
     fn carry_out(&mut self, id: u32, command: Command, at: Moment, actions: &mut Vec<Action>) -> Result<(), Denial> {

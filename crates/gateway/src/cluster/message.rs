@@ -5,8 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use protocol::event::Unsubscribed;
+use protocol::frame::{Kind, Message as Frame};
 use protocol::{ApplicationReason, Channel, ChannelError, Close, ReasonError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -21,6 +24,8 @@ use crate::grant::{Grant, Overrides};
 pub(super) enum Message {
     /// Your connections of these are to obey.
     Order { whom: Whom, order: Wish },
+    /// Your connection of that name has said this.
+    Commands { session: Uuid, data: Said },
     /// Tell me this.
     Ask { number: u64, question: Question },
     /// You have asked for this.
@@ -109,6 +114,32 @@ pub(super) enum Wish {
     },
 }
 
+/// What a client has said, by the kind of its frame.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    Text(String),
+    /// In base64.
+    Binary(String),
+}
+
+impl TryFrom<Said> for Frame {
+    type Error = base64::DecodeError;
+
+    fn try_from(said: Said) -> Result<Self, base64::DecodeError> {
+        Ok(match said {
+            Said::Text(text) => Self {
+                kind: Kind::Text,
+                data: text.into(),
+            },
+            Said::Binary(text) => Self {
+                kind: Kind::Binary,
+                data: STANDARD.decode(text)?.into(),
+            },
+        })
+    }
+}
+
 /// Why an order cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WishError {
@@ -124,6 +155,14 @@ impl Message {
             whom,
             order: order.into(),
         }
+    }
+
+    pub(super) fn commands(session: Uuid, message: Frame) -> Self {
+        let data = match (message.kind, String::from_utf8(message.data.to_vec())) {
+            (Kind::Text, Ok(text)) => Said::Text(text),
+            _ => Said::Binary(STANDARD.encode(&message.data)),
+        };
+        Self::Commands { session, data }
     }
 
     pub(super) fn encode(&self) -> Bytes {

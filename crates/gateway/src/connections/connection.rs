@@ -115,7 +115,8 @@ impl<W: Wire> Connection<W> {
         }
         self.state = State::Closing(Closing {
             why: Ended::from(&close),
-            is_answered: matches!(close, Close::Answer { .. }),
+            // Whoever reads the body of a response has no way to answer.
+            is_answered: matches!(close, Close::Answer { .. }) || self.client.encoding().is_stream(),
             is_deaf: matches!(
                 close,
                 Close::Protocol | Close::InvalidUtf8 | Close::TooLarge | Close::Policy | Close::Internal

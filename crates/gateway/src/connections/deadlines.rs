@@ -151,7 +151,8 @@ impl<W: Wire> Connections<W> {
             if !is_known {
                 return self.close(key, Close::Stale);
             }
-            (connection.is_pinged, connection.owes_pong) = (true, true);
+            let answers = connection.client.answers_pings();
+            (connection.is_pinged, connection.owes_pong) = (answers, answers);
             connection.rhythm = now + ticks(self.settings.rhythm.ping_interval);
             let ping = connection.client.encoding().ping();
             self.send(key, ping);

@@ -15,6 +15,7 @@ mod limits;
 mod outage;
 mod presence;
 mod slow;
+mod streams;
 mod support;
 mod tls;
 mod tokens;

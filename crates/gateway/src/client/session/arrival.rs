@@ -11,6 +11,7 @@ use bytes::Bytes;
 use protocol::command::Connect;
 use protocol::event::{Answer, Connected};
 use protocol::{Channel, Close, CommandError, Request};
+use uuid::Uuid;
 
 use super::subscriptions::{Expiry, Source, Why, Wish};
 use super::{Denial, Session, Stage, answer};
@@ -152,6 +153,7 @@ impl Session {
         actions.push(Action::Known {
             user: Arc::clone(&identity.user),
             client: self.id,
+            secret: self.secret.as_deref().copied(),
         });
         self.stage = Stage::Known(Box::new(identity));
         let (subscriptions, entered) = self.activate_all(at, actions);
@@ -161,7 +163,11 @@ impl Session {
             data,
             subscriptions,
             ping: Some(self.terms.settings.ping_interval),
-            ..Connected::default()
+            session: self.secret.as_deref().map(Uuid::to_string).unwrap_or_default(),
+            node: match self.secret {
+                Some(_) if !self.is_one_way => self.terms.node.to_string(),
+                _ => String::new(),
+            },
         };
         actions.push(answer(request, Ok(Answer::Connected(Box::new(connected)))));
         actions.extend(entered);
@@ -189,7 +195,7 @@ impl Session {
     pub(super) fn refuse_arrival(&mut self, request: u32, error: CommandError, actions: &mut Vec<Action>) {
         self.subscriptions.clear();
         self.stage = Stage::Refused;
-        actions.push(answer(request, Err(error)));
+        self.tell_error(request, error, actions);
     }
 
     /// A new token for the connection.

@@ -225,7 +225,7 @@ impl Session {
         let channels = channels.collect();
         if let Err(denial) = self.arrive(identity, granted.data.unwrap_or_default(), channels, at, actions) {
             match denial {
-                Denial::Error(error) => actions.push(answer(request, Err(error))),
+                Denial::Error(error) => self.tell_error(request, error, actions),
                 Denial::Close(close) => actions.push(Action::Close(close)),
             }
         }
