@@ -81,6 +81,8 @@ pub struct ChannelRules {
     bare: Option<(Channel, ChannelRule)>,
     /// Stands in for every rule in development mode.
     open: Option<ChannelRule>,
+    /// Whether any rule offers differences.
+    any_delta: bool,
 }
 
 /// What clients may do in one channel.
@@ -163,8 +165,14 @@ impl ChannelRules {
                 .map(|rule| (rule.r#match.compile_matcher(), rule.clone()))
                 .collect(),
             bare,
+            any_delta: config.dev || config.channels.iter().any(|rule| rule.delta),
             open: config.dev.then_some(open),
         }
+    }
+
+    /// Whether publications in `channel` may be sent as differences. Costs nothing where no rule does.
+    pub(crate) fn offers_delta(&self, channel: &Channel) -> bool {
+        self.any_delta && self.right(channel).is_some_and(|right| right.rule().delta)
     }
 
     /// What decides about `channel`.

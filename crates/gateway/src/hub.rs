@@ -5,7 +5,7 @@
 //! table exactly while somebody here subscribes to it, and with it the [`Interest`] that keeps the node listening.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,8 +18,10 @@ use crate::client::Hearing;
 use crate::cluster::Counts;
 use crate::interest::Interest;
 
+mod selected;
 mod window;
 
+use selected::Base;
 use window::Pace;
 pub(crate) use window::WindowSettings;
 
@@ -53,6 +55,10 @@ struct Audience {
     windows: WindowSettings,
     /// What those want to hear who do not want to hear everything.
     filters: Slab<Filter>,
+    /// How many subscribers get differences.
+    deltas: usize,
+    /// The payload that was written last, while any subscriber gets differences.
+    last: Option<Bytes>,
     _interest: Interest,
 }
 
@@ -64,6 +70,7 @@ struct Subscriber {
     hears_joins: bool,
     /// Its filter's number; [`NO_FILTER`] for none.
     filter: u32,
+    base: Base,
 }
 
 const NO_FILTER: u32 = u32::MAX;
@@ -127,14 +134,22 @@ impl Hub {
             }
         };
         let Audience {
-            subscribers, filters, ..
+            subscribers,
+            filters,
+            deltas,
+            ..
         } = &mut self.audiences[audience];
+        *deltas += usize::from(hearing.delta);
         let filter = hearing.filter.map(|filter| filters.insert(filter));
         subscribers.push(Subscriber {
             key,
             encoding,
             hears_joins: hearing.joins,
             filter: filter.map_or(NO_FILTER, |number| u32::try_from(number).unwrap_or(NO_FILTER)),
+            base: match hearing.delta {
+                true => Base::Missing,
+                false => Base::Unwanted,
+            },
         });
         self.subscriptions += 1;
         (
@@ -164,6 +179,7 @@ impl Hub {
         let audience = &mut self.audiences[membership.audience];
         let gone = audience.subscribers.swap_remove(membership.place);
         audience.filters.try_remove(gone.filter as usize);
+        audience.deltas -= usize::from(gone.base != Base::Unwanted);
         self.subscriptions -= 1;
         if audience.subscribers.is_empty() {
             let audience = self.audiences.remove(membership.audience);
@@ -251,7 +267,8 @@ impl Hub {
         audience.due = None;
         audience.collected_bytes = 0;
         let is_for_all = |publication: &Arc<Publication>| publication.kind == PublicationKind::Publication;
-        if !audience.filters.is_empty() || !audience.collected.iter().all(is_for_all) {
+        let are_alike = audience.filters.is_empty() && audience.deltas == 0;
+        if !are_alike || !audience.collected.iter().all(is_for_all) {
             return audience.write_selected(send);
         }
         let publications = &mut audience.collected;
@@ -293,70 +310,9 @@ impl Audience {
             collected_bytes: 0,
             due: None,
             filters: Slab::new(),
+            deltas: 0,
+            last: None,
             _interest: interest,
-        }
-    }
-
-    /// Writes to each subscriber what it wants to hear of what was collected.
-    fn write_selected(&mut self, mut send: impl FnMut(SocketKey, &Bytes)) -> Delivered {
-        let mut delivered = Delivered::default();
-        let collected = std::mem::take(&mut self.collected);
-        let mut shared: [[Option<Joined>; 2]; Encoding::COUNT] = Default::default();
-        for subscriber in &self.subscribers {
-            let own;
-            let frames = match self.filters.get(subscriber.filter as usize) {
-                Some(filter) => {
-                    own = Joined::of(&collected, *subscriber, Some(filter));
-                    &own
-                }
-                None => shared[subscriber.encoding as usize][usize::from(subscriber.hears_joins)]
-                    .get_or_insert_with(|| Joined::of(&collected, *subscriber, None)),
-            };
-            if frames.publications > 0 {
-                send(subscriber.key, &frames.bytes);
-                delivered.add(&Delivered {
-                    deliveries: frames.publications,
-                    writes: 1,
-                });
-            }
-        }
-        delivered
-    }
-}
-
-/// Frames in one piece, and how many.
-struct Joined {
-    bytes: Bytes,
-    publications: u64,
-}
-
-impl Joined {
-    /// What `subscriber` hears of `collected`.
-    fn of(collected: &[Arc<Publication>], subscriber: Subscriber, filter: Option<&Filter>) -> Self {
-        let wants = |publication: &&Arc<Publication>| match publication.kind {
-            PublicationKind::Join | PublicationKind::Leave => subscriber.hears_joins,
-            PublicationKind::Publication => filter.is_none_or(|filter| match &publication.attributes {
-                Some(attributes) => filter.matches(&attributes.tags),
-                None => filter.matches(&BTreeMap::new()),
-            }),
-        };
-        let frames: Vec<&Bytes> = collected
-            .iter()
-            .filter(wants)
-            .map(|publication| publication.frame(subscriber.encoding))
-            .filter(|frame| !frame.is_empty())
-            .collect();
-        let bytes = match frames.as_slice() {
-            [frame] => (*frame).clone(),
-            several => {
-                let mut joined = BytesMut::with_capacity(several.iter().map(|frame| frame.len()).sum());
-                several.iter().for_each(|frame| joined.extend_from_slice(frame));
-                joined.freeze()
-            }
-        };
-        Self {
-            bytes,
-            publications: frames.len() as u64,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::{Bus, Generation};
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use protocol::Channel;
 use tokio::sync::watch;
@@ -32,6 +33,8 @@ struct Entry {
     held_by_node: u32,
     /// Who is to be told when the bus has confirmed.
     waiting: Vec<Waiting>,
+    /// The last payload that was heard, where subscribers may get differences.
+    last: Option<Box<Bytes>>,
 }
 
 /// Somebody who waits for the bus, and since when.
@@ -72,6 +75,7 @@ impl Interests {
             held: vec![0; self.lanes].into(),
             held_by_node: 0,
             waiting: Vec::new(),
+            last: None,
         });
         *entry.count(lane) += 1;
         let confirmed = entry.confirmed.subscribe();
@@ -166,6 +170,11 @@ impl Interests {
 pub(crate) struct Listening<'a>(MutexGuard<'a, HashMap<Channel, Entry>>);
 
 impl Listening<'_> {
+    /// Puts `data` in the place of the payload that was heard before it in `channel`, and returns that.
+    pub(crate) fn succeed(&mut self, channel: &Channel, data: &Bytes) -> Option<Box<Bytes>> {
+        let entry = self.0.get_mut(channel)?;
+        entry.last.replace(Box::new(data.clone()))
+    }
     /// The lanes that hear `channel`.
     pub(crate) fn lanes(&self, channel: &Channel) -> impl Iterator<Item = usize> + '_ {
         let held = self.0.get(channel).map(|entry| &entry.held[..]).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bus::{BusEvent, Events, Incoming, Outgoing, PublishError};
 use protocol::event::Answer;
-use protocol::{CommandError, Publication};
+use protocol::{CommandError, Publication, PublicationKind};
 use tokio::sync::mpsc::Sender;
 
 use crate::ask::{Ask, Asker};
@@ -149,8 +149,12 @@ impl Relay {
         let mut publication = Publication::new(incoming.channel, incoming.data);
         publication.kind = incoming.kind;
         publication.attributes = incoming.attributes;
+        let mut listening = self.node.interests.listening();
+        if publication.kind == PublicationKind::Publication && self.node.rules.offers_delta(&publication.channel) {
+            publication.previous = listening.succeed(&publication.channel, &publication.data);
+        }
         let publication = Arc::new(publication);
-        for lane in self.node.interests.listening().lanes(&publication.channel) {
+        for lane in listening.lanes(&publication.channel) {
             by_lane[lane].push(Arc::clone(&publication));
         }
     }

@@ -36,6 +36,12 @@ pub enum Encoding {
     OneWayLines = 7,
     /// The same as server-sent events.
     OneWayEvents = 8,
+    /// The same as CentrifugeJson, for subscribers that get differences: a payload is its text in a string.
+    CentrifugeJsonWhole = 9,
+    /// The same, and a payload is how it differs from the one before in its channel, where that is shorter.
+    CentrifugeJsonPatch = 10,
+    /// The same in Protobuf, where what is whole is as usual.
+    CentrifugeProtobufPatch = 11,
 }
 
 /// What carries messages to a client.
@@ -107,7 +113,7 @@ impl Encoding {
     }
 
     /// How many encodings there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 12;
 
     /// The whole WebSocket frame that tells `event`; empty if the dialect has no words for it.
     pub fn encode(self, event: &Event<'_>) -> Bytes {
@@ -115,6 +121,9 @@ impl Encoding {
             Self::Raw => raw::encode(event),
             Self::CentrifugeJson => centrifuge::encode(Format::Json, Carrier::Frames, event),
             Self::CentrifugeProtobuf => centrifuge::encode(Format::Protobuf, Carrier::Frames, event),
+            Self::CentrifugeJsonWhole | Self::CentrifugeJsonPatch | Self::CentrifugeProtobufPatch => {
+                centrifuge::encode_delta(self, event)
+            }
             Self::CentrifugeLines => centrifuge::encode(Format::Json, Carrier::Stream, event),
             Self::CentrifugeStream => centrifuge::encode(Format::Protobuf, Carrier::Stream, event),
             Self::CentrifugeEvents => centrifuge::encode(Format::Json, Carrier::Events, event),
@@ -124,10 +133,25 @@ impl Encoding {
         }
     }
 
+    /// How publications are spelled for a subscriber that gets differences: whole, and as a difference. `None`: it cannot.
+    pub fn delta(self) -> Option<(Self, Self)> {
+        match self {
+            Self::CentrifugeJson => Some((Self::CentrifugeJsonWhole, Self::CentrifugeJsonPatch)),
+            Self::CentrifugeProtobuf => Some((Self::CentrifugeProtobuf, Self::CentrifugeProtobufPatch)),
+            _ => None,
+        }
+    }
+
     /// Whether it is the body of an HTTP response, which has no frames: neither pings of WebSocket nor a Close.
     pub fn is_stream(self) -> bool {
         match self {
-            Self::Raw | Self::CentrifugeJson | Self::CentrifugeProtobuf | Self::OneWay => false,
+            Self::Raw
+            | Self::CentrifugeJson
+            | Self::CentrifugeProtobuf
+            | Self::OneWay
+            | Self::CentrifugeJsonWhole
+            | Self::CentrifugeJsonPatch
+            | Self::CentrifugeProtobufPatch => false,
             Self::CentrifugeLines
             | Self::CentrifugeStream
             | Self::CentrifugeEvents

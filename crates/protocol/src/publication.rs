@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use crate::{Channel, ClientInfo, Encoding, Event};
+use crate::{Channel, ClientInfo, Encoding, Event, delta};
 
 /// What a publication tells subscribers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -43,7 +43,12 @@ impl Attributes {
 /// So many encodings are usual: those of WebSockets.
 const USUAL: usize = 3;
 
-type Others = [OnceLock<Bytes>; Encoding::COUNT - USUAL];
+#[derive(Debug, Default)]
+struct Others {
+    frames: [OnceLock<Bytes>; Encoding::COUNT - USUAL],
+    /// How the payload differs from the one before; `None` where that is not shorter.
+    patch: OnceLock<Option<Bytes>>,
+}
 
 /// One publication on its way to the subscribers of one node. Shared by `Arc`: whoever asks first for an [`Encoding`] makes its
 /// frame, everybody else gets the same bytes.
@@ -57,6 +62,8 @@ pub struct Publication {
     pub data: Bytes,
     /// What travels with it, if anything does.
     pub attributes: Option<Box<Attributes>>,
+    /// The payload of the publication before it in its channel, where subscribers may get differences and there was one.
+    pub previous: Option<Box<Bytes>>,
     /// In the usual encodings. Boxed, because many a publication waits in a queue and few are told in every encoding.
     frames: [OnceLock<Box<Bytes>>; USUAL],
     /// In all others.
@@ -71,6 +78,7 @@ impl Publication {
             channel,
             data,
             attributes: None,
+            previous: None,
             frames: Default::default(),
             others: OnceLock::new(),
         }
@@ -83,8 +91,15 @@ impl Publication {
         let encode = || encoding.encode(&Event::Publication(self));
         match number.checked_sub(USUAL) {
             None => self.frames[number].get_or_init(|| Box::new(encode())),
-            Some(number) => self.others.get_or_init(Box::default)[number].get_or_init(encode),
+            Some(number) => self.others.get_or_init(Box::default).frames[number].get_or_init(encode),
         }
+    }
+
+    /// How the payload differs from [`previous`](Self::previous), where telling that is shorter.
+    pub fn patch(&self) -> Option<&Bytes> {
+        let previous = self.previous.as_ref()?;
+        let make = || delta::create(previous, &self.data);
+        self.others.get_or_init(Box::default).patch.get_or_init(make).as_ref()
     }
 }
 

@@ -73,6 +73,7 @@ on_both_transports! {
     protobuf_and_subprotocols
     a_thousand_subscriptions_in_one_message
     a_drain_says_come_back
+    publications_may_come_as_differences
 }
 
 fn one_conversation(transport: Transport) {
@@ -241,6 +242,82 @@ fn a_drain_says_come_back(transport: Transport) {
     assert_eq!(socket.close(), (Some(3001), "shutdown".into()));
     socket.write(client::close(Some((3001, "shutdown")), MASK));
     draining.wait();
+}
+
+fn publications_may_come_as_differences(transport: Transport) {
+    let mut config = open(config(transport));
+    config.channels.insert(
+        0,
+        ChannelRule {
+            r#match: "prices".parse().expect("a pattern"),
+            subscribe: Subscribe::Anyone,
+            publish: Publish::Subscribers,
+            delta: true,
+            ..ChannelRule::default()
+        },
+    );
+    let server = Server::start(config);
+    let join = |delta: &str| {
+        let (mut socket, _) = connected(&server);
+        let answer = asks(
+            &mut socket,
+            &json!({"id": 2, "subscribe": {"channel": "prices", "delta": delta}}),
+        );
+        assert_eq!(answer["subscribe"].get("delta").is_some(), !delta.is_empty());
+        socket
+    };
+    let mut raw = server.client_of("/raw/prices");
+    let quote =
+        |price: u32| format!(r#"{{"symbol":"ACME","name":"The company that makes everything","price":{price}}}"#);
+    let mut publish = |price| {
+        raw.send(quote(price));
+        raw.expect(&quote(price));
+    };
+    // The next publication, put together from what came before.
+    let follow = |socket: &mut Socket, before: &mut Vec<u8>| {
+        let publication = told(socket)["push"]["pub"].take();
+        let data = publication["data"].as_str().expect("a string").as_bytes().to_vec();
+        let is_patch = publication["delta"] == json!(true);
+        *before = match is_patch {
+            true => protocol::delta::apply(before, &data, 1000).expect("a patch"),
+            false => data,
+        };
+        (String::from_utf8(before.clone()).expect("text"), is_patch)
+    };
+    let (mut early, mut plain) = (join("fossil"), join(""));
+    let (mut base, mut late_base) = (Vec::new(), Vec::new());
+    publish(1);
+    assert_eq!(
+        follow(&mut early, &mut base),
+        (quote(1), false),
+        "there is nothing to differ from"
+    );
+    publish(2);
+    assert_eq!(follow(&mut early, &mut base), (quote(2), true));
+    let mut late = join("fossil");
+    for price in [3, 4] {
+        publish(price);
+        assert_eq!(follow(&mut early, &mut base), (quote(price), true));
+        assert_eq!(
+            follow(&mut late, &mut late_base),
+            (quote(price), price > 3),
+            "the first is whole for everybody"
+        );
+    }
+    for price in 1..=4 {
+        let expected: Value = serde_json::from_str(&quote(price)).expect("JSON");
+        hears(&mut plain, "prices", &expected);
+    }
+    let (mut elsewhere, _) = connected(&server);
+    let answer = asks(
+        &mut elsewhere,
+        &json!({"id": 2, "subscribe": {"channel": "room-1", "delta": "fossil"}}),
+    );
+    assert_eq!(
+        answer,
+        json!({"id": 2, "subscribe": {}}),
+        "where the rule does not allow it, it is not offered"
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! and both encodings are the same structs. Every payload is a JSON text, whatever the encoding, so that all dialects can share a channel.
 
 mod decode;
+mod delta;
 mod emulation;
 mod encode;
 mod one_way;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub(super) use decode::Commands;
+pub(super) use delta::encode as encode_delta;
 pub use emulation::Emulation;
 pub(super) use encode::encode;
 pub(super) use one_way::{decode as decode_one_way, encode as encode_one_way};

@@ -767,3 +767,57 @@ fn commands_may_come_apart_from_their_connection() {
     }
     assert!(Emulation::decode(Format::Protobuf, b"\x0a\x09n1").is_err());
 }
+
+#[test]
+fn payloads_may_come_as_differences() {
+    let publication = |data: &'static str, previous: Option<&'static str>| {
+        let mut publication = Publication::new(channel("news"), Bytes::from_static(data.as_bytes()));
+        publication.previous = previous.map(|previous| Box::new(Bytes::from_static(previous.as_bytes())));
+        publication
+    };
+    let told = |encoding, publication: &Publication| {
+        let told = encoding_of(encoding, &Event::Publication(publication));
+        told["push"]["pub"].clone()
+    };
+    let first = publication(r#"{"price":100,"symbol":"ACME"}"#, None);
+    let second = publication(
+        r#"{"price":101,"symbol":"ACME"}"#,
+        Some(r#"{"price":100,"symbol":"ACME"}"#),
+    );
+    let whole = serde_json::json!({"data": r#"{"price":100,"symbol":"ACME"}"#});
+    assert_eq!(told(Encoding::CentrifugeJsonWhole, &first), whole);
+    assert_eq!(
+        told(Encoding::CentrifugeJsonPatch, &first),
+        whole,
+        "there is nothing before it"
+    );
+    let patch = serde_json::json!({"data": "T\nB@0,1:1H@C,2Qlq0D;", "delta": true});
+    assert_eq!(told(Encoding::CentrifugeJsonPatch, &second), patch);
+    let other = publication("[1]", Some(r#"{"price":100,"symbol":"ACME"}"#));
+    assert_eq!(
+        told(Encoding::CentrifugeJsonPatch, &other),
+        serde_json::json!({"data": "[1]"}),
+        "a patch is no shorter"
+    );
+    // In Protobuf what is whole is as usual.
+    let usual = Encoding::CentrifugeProtobuf.encode(&Event::Publication(&first));
+    assert_eq!(
+        Encoding::CentrifugeProtobufPatch.encode(&Event::Publication(&first)),
+        usual
+    );
+    let patched = Encoding::CentrifugeProtobufPatch.encode(&Event::Publication(&second));
+    assert!(
+        patched
+            .windows(20)
+            .any(|part| part == b"T\nB@0,1:1H@C,2Qlq0D;".get(..20).expect("long enough"))
+    );
+    assert!(patched.ends_with(&[0x40, 1]), "delta is true: {patched:?}");
+}
+
+/// What a frame with JSON says.
+#[track_caller]
+fn encoding_of(encoding: Encoding, event: &Event<'_>) -> serde_json::Value {
+    let frame = encoding.encode(event);
+    let at = frame.iter().position(|byte| *byte == b'{').expect("JSON");
+    serde_json::from_slice(&frame[at..]).expect("JSON")
+}

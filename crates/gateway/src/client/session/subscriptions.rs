@@ -276,7 +276,8 @@ impl Session {
         let is_announced = overrides.join_leave.unwrap_or(rule.join_leave);
         let is_told = overrides.force_push_join_leave.unwrap_or(rule.force_push_join_leave);
         wish.joins = is_announced && (wish.joins || is_told);
-        wish.delta &= rule.delta;
+        // Streams have no forms for it, and a filter would leave out what the next one differs from.
+        wish.delta &= rule.delta && self.secret.is_none() && wish.filter.is_none() && !right.is_bare;
         wish.data = grant.data.unwrap_or_default();
         wish.is_asked_about = false;
         actions.push(Action::Subscribe {
