@@ -62,6 +62,7 @@ impl Talk {
             settings: config.centrifuge.clone(),
             rates: config.rates.clone(),
             tokens: Arc::new(tokens),
+            node: Uuid::nil(),
             backend: Backend::new(&config.backend, &Metrics::new().expect("metrics"))
                 .expect("a backend")
                 .map(Arc::new),
