@@ -29,12 +29,14 @@ const answers = {
     if (data?.rude) return { error: { code: 422, message: 'not polite' } };
     return { result: { data: { ...data, checked: true }, tags: { by: 'backend' } } };
   },
-  rpc({ method, data }) {
+  rpc({ method = '', data }) {
     if (method === 'backend:echo') return { result: { data: { method, data: data ?? null } } };
     if (method === 'backend:nothing') return { result: {} };
     if (method === 'backend:refuse') return { error: { code: 1002, message: 'no', temporary: true } };
     if (method === 'backend:drop') return { disconnect: { code: 4000, reason: 'come back' } };
-    return null;
+    if (method.startsWith('backend:')) return null;
+    // The reference answers these itself, and asks for its namespace only; other servers ask for every method.
+    return { error: method.includes(':') ? { code: 104, message: 'method not found' } : { code: 108, message: 'not available' } };
   },
 };
 

@@ -50,8 +50,9 @@ function toml(document) {
     .join('\n');
 }
 
-/** The settings of a variant, as a TOML file. */
-function settingsOf(variant) {
+/** The settings of a variant, as a TOML file. `backendUrl` is where it asks. */
+function settingsOf(variant, backendUrl) {
+  const asked = ['subscribe', 'publish', 'rpc', ...(variant === 'asked' ? ['connect', 'refresh'] : [])];
   return toml({
     listener: { address: '127.0.0.1', port: 0, allowed_origins: ['http://allowed.example'] },
     admin: { address: '127.0.0.1:0', api_key: apiKey },
@@ -59,6 +60,8 @@ function settingsOf(variant) {
     tokens: { hmac_secret: secret, require_exp: false },
     log: { format: 'json', filter: 'info,gateway=debug' },
     centrifuge: variants[variant],
+    // Scenarios in which it fails are played at the same time as others.
+    backend: { ...Object.fromEntries(asked.map((event) => [event, `${backendUrl}/${event}`])), timeout: '3s', breaker_failures: 0 },
     channels,
   });
 }
@@ -76,6 +79,6 @@ async function startFanfare(file, settings = {}) {
 }
 
 /** Starts a variant; gives where it listens, and how to stop it. */
-const startVariant = (variant) => startFanfare(settingsOf(variant));
+const startVariant = (variant, backendUrl) => startFanfare(settingsOf(variant, backendUrl));
 
 module.exports = { startFanfare, startVariant, toml };

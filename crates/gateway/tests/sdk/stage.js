@@ -21,7 +21,7 @@ const sdk = {
 
 const patience = 8000;
 // Nothing heard for so long counts as: no more is coming.
-const quiet = 150;
+const quiet = 200;
 
 const clientEvents = ['connecting', 'connected', 'disconnected', 'error', 'message', 'subscribed', 'subscribing', 'unsubscribed', 'publication', 'join', 'leave'];
 const subscriptionEvents = ['subscribing', 'subscribed', 'unsubscribed', 'publication', 'join', 'leave', 'error'];
@@ -88,11 +88,23 @@ class Stage {
     }
   }
 
-  /** Waits until nobody has said anything for a while. */
+  /**
+   * Waits until nobody has said anything for a while. Counts pauses instead of looking at the clock: after a pause that was too long because
+   * this process was busy, there may be something to read first.
+   */
   async calm(ms = quiet) {
-    this.tap.lastHeard = Math.max(this.tap.lastHeard, Date.now());
     const deadline = Date.now() + patience;
-    while (Date.now() - this.tap.lastHeard < ms && Date.now() < deadline) await pause(10);
+    let heard = this.tap.heardInAll;
+    for (let still = 0; still < ms / 10 && Date.now() < deadline; still += 1) {
+      await pause(10);
+      if (this.tap.heardInAll !== heard) still = -1;
+      heard = this.tap.heardInAll;
+    }
+  }
+
+  /** Waits until the first client has answered a ping, after its connect and the answer to that. */
+  async answersAPing() {
+    await this.until('a pong', () => this.tap.connections[0].heard.length >= 4);
   }
 
   // --- clients
@@ -187,7 +199,7 @@ class Stage {
       const [kind, what, value] = JSON.parse(line);
       if (kind === 'done') return;
       if (kind === 'saw') this.saw(what, value);
-      else tell((await (kind === 'calm' ? this.calm() : this.api(what, value))) ?? null);
+      else tell((await { calm: () => this.calm(), pong: () => this.answersAPing(), api: () => this.api(what, value) }[kind]()) ?? null);
     }
     throw new Error(`${story} ended with status ${await ended}: ${errors.trim().split('\n').pop()}`);
   }

@@ -20,7 +20,7 @@ class Wiretap {
   constructor(target) {
     this.target = target;
     this.connections = [];
-    this.lastHeard = Date.now();
+    this.heardInAll = 0;
     this.hearing = true;
   }
 
@@ -73,7 +73,7 @@ class Wiretap {
       const end = { closedBy: undefined };
       const hear = (from, what) => {
         if (!this.hearing) return;
-        this.lastHeard = Date.now();
+        this.heardInAll += 1;
         connection.heard.push({ from, ...what });
       };
       const toClient = (data, binary) => {

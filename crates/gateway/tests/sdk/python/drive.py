@@ -1,7 +1,7 @@
 """Drives the official SDK for Python through one story: `drive.py STORY`, with what it needs as one line of JSON on stdin.
 
 Every line on stdout is a JSON list: ["saw", what, value], or a question that is answered by a line on stdin: ["api", method, body] by what the
-server API said, and ["calm"] when nobody says anything any more. Keeps no recording and knows no server: the other side of the pipe does.
+server API said, ["calm"] when nobody says anything any more, and ["pong"] when a ping has been answered. Keeps no recording and knows no server: the other side of the pipe does.
 """
 
 import asyncio
@@ -144,6 +144,7 @@ async def subscribe_refused(story):
 
 async def subscribe_and_publish(story):
     subscription = await story.subscribed(await story.connected("alice", token=story.given["token"]), story.given["lobby"])
+    await story.sees("subscription join")
     await story.outcome("publish", subscription.publish(story.data({"text": "hello"})))
     await story.sees("subscription publication")
     await subscription.unsubscribe()
@@ -225,8 +226,10 @@ async def disconnect_and_reconnect(story):
 
 
 async def ping_and_pong(story):
-    await story.connected()
-    await asyncio.sleep(1.3)
+    client = await story.connected()
+    await story.ask("pong")
+    await client.disconnect()
+    await story.sees("client disconnected")
 
 
 async def main():

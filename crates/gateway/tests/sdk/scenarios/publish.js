@@ -5,6 +5,13 @@ const { scenario } = require('../scenarios.js');
 
 const alice = (t) => t.connected('alice', { token: t.token(t.user('alice'), { info: { name: 'Alice' } }) });
 
+// Its own coming is told to a client after the answer.
+async function inTheLobby(t, client) {
+  const subscription = await t.subscribed(client, t.channel('lobby:main'));
+  await t.sees('subscription join');
+  return subscription;
+}
+
 // The answer and what is heard come in any order, but both before what is done next.
 async function publishAndHear(t, subscription, data, heard) {
   await t.outcome('publish', subscription.publish(t.data(data)));
@@ -13,13 +20,13 @@ async function publishAndHear(t, subscription, data, heard) {
 
 module.exports = [
   scenario('publish-and-hear-it', { freeOrder: true }, async (t) => {
-    const subscription = await t.subscribed(await alice(t), t.channel('lobby:main'));
+    const subscription = await inTheLobby(t, await alice(t));
     await t.outcome('publish', subscription.publish(t.data({ text: 'hello' })));
     await t.sees('subscription publication');
   }),
 
   scenario('publish-by-nobody', { freeOrder: true }, async (t) => {
-    const subscription = await t.subscribed(await t.connected(), t.channel('lobby:main'));
+    const subscription = await inTheLobby(t, await t.connected());
     await t.outcome('publish', subscription.publish(t.data({ text: 'hello' })));
     await t.sees('subscription publication');
   }),
@@ -47,7 +54,7 @@ module.exports = [
   }),
 
   scenario('publish-every-kind-of-json', { freeOrder: true }, async (t) => {
-    const subscription = await t.subscribed(await alice(t), t.channel('lobby:main'));
+    const subscription = await inTheLobby(t, await alice(t));
     const kinds = ['text', 'größe 😀 \u2028 "quoted" \\ / <b>', 0, -1.5, 1e21, true, [], [1, [2]], {}, { a: { b: null } }];
     for (const [n, kind] of kinds.entries()) await publishAndHear(t, subscription, kind, n + 1);
   }),
