@@ -37,7 +37,7 @@ const channels = [
 const variants = {
   usual: { anonymous: true },
   strict: { channels: 3 },
-  quick: { anonymous: true, ping_interval: '1s', pong_timeout: '500ms', connect_timeout: '500ms', refresh_grace: '1s' },
+  quick: { anonymous: true, ping_interval: '1s', pong_timeout: '900ms', connect_timeout: '500ms', refresh_grace: '1s' },
   asked: { refresh_grace: '1s' },
 };
 

@@ -52,7 +52,7 @@ const variants = {
   // Nobody without a token, one connection for each user, few channels.
   strict: { client: { allow_anonymous_connect_without_token: false, disallow_anonymous_connection_tokens: true, user_connection_limit: 1, channel_limit: 3 } },
   // Pings every second, and no patience.
-  quick: { client: { ping_interval: '1s', pong_timeout: '500ms', stale_close_delay: '500ms', expired_close_delay: '1s', expired_sub_close_delay: '1s', presence_update_interval: '1s' } },
+  quick: { client: { ping_interval: '1s', pong_timeout: '900ms', stale_close_delay: '500ms', expired_close_delay: '1s', expired_sub_close_delay: '1s', presence_update_interval: '1s' } },
   // The backend decides who connects.
   asked: { client: { allow_anonymous_connect_without_token: false, expired_close_delay: '1s' }, connectProxy: true },
 };

@@ -32,7 +32,7 @@ const settings = {
   admin: { address: '127.0.0.1:0', api_key: apiKey },
   raw: { channel: '' },
   tokens: { hmac_secret: secret, require_exp: false },
-  centrifuge: { anonymous: true, channels: 1100, ping_interval: '2s', pong_timeout: '1500ms', refresh_grace: '1s', pending_commands: 2048 },
+  centrifuge: { anonymous: true, channels: 1100, ping_interval: '2s', pong_timeout: '1500ms', refresh_grace: '3s', pending_commands: 4096 },
   // A thousand subscriptions in JSON are more than the default.
   limits: { message_size: '256KiB' },
   drain: { delay: '200ms', window: '500ms', timeout: '3s' },

@@ -24,7 +24,13 @@ async function crowd(c, cluster) {
   return { stays, all, clients };
 }
 
-// Numbers until everybody has heard the last, and each has heard none twice, nor in another order.
+// Waits until a node has every connection, and those that had to subscribe again have.
+async function allAreOn(node, all) {
+  await until('all are on one node', async () => (await connections(node)) === all.length + 1);
+  await Promise.all(all.map(({ seen }) => seen.until('to be subscribed', () => seen.all('subscribed').length === seen.all('subscribing').length)));
+}
+
+// Says these values, and waits until everybody has heard them: in order, and once.
 async function everybodyHears(sender, all, values) {
   const before = all.map((one) => one.heard().length);
   for (const value of values) await sender.say(value);
@@ -41,10 +47,8 @@ const stories = {
     const { stays, all, clients } = await crowd(c, cluster);
     await everybodyHears(stays, all, ['before', 'it']);
     await cluster.a.program.end('SIGKILL');
-    await until('those of the killed node move', () => clients.some(moved));
-    await Promise.all(clients.map(({ seen }) => seen.until('to be connected', () => seen.events.at(-1)[0] === 'connected')));
-    await Promise.all(all.map(({ seen }) => seen.until('to be subscribed', () => seen.all('subscribed').length === seen.all('subscribing').length)));
-    assert.equal(await connections(cluster.b), clients.length + 1);
+    await allAreOn(cluster.b, all);
+    assert.ok(clients.some(moved));
     await everybodyHears(stays, all, ['after', 'that']);
   },
 
@@ -53,7 +57,7 @@ const stories = {
     await everybodyHears(stays, all, ['before']);
     await cluster.a.program.end('SIGTERM');
     assert.equal(cluster.a.program.child.exitCode, 0);
-    await Promise.all(all.map(({ seen }) => seen.until('to be subscribed', () => seen.all('subscribed').length === seen.all('subscribing').length)));
+    await allAreOn(cluster.b, all);
     const codes = clients.filter(moved).flatMap(({ seen }) => seen.all('connecting').slice(1).map(({ code }) => code));
     assert.ok(codes.length && codes[0] === 3001, codes.join());
     assert.deepEqual(clients.flatMap(({ seen }) => seen.all('disconnected')), []);

@@ -1,17 +1,18 @@
 'use strict';
-// Every case in both encodings, all at once, on two nodes that stay up.
+// Every case in both encodings, many at once, on two nodes that stay up.
 
 const { test, after } = require('node:test');
 const { Case } = require('./people.js');
 const { startCluster } = require('./cluster.js');
 
-const subjects = ['connections', 'subscriptions', 'publishing'];
+// And how many of its cases are played at the same time.
+const subjects = { connections: 12, subscriptions: 12, publishing: 12, multitudes: 1 };
 const cluster = startCluster();
 
 after(async () => (await cluster).stop());
 
-for (const subject of subjects) {
-  test(subject, { concurrency: 12 }, async (t) => {
+for (const [subject, concurrency] of Object.entries(subjects)) {
+  test(subject, { concurrency }, async (t) => {
     const cases = Object.entries(require(`./cases/${subject}.js`));
     const played = cases.flatMap(([name, story]) =>
       ['json', 'protobuf'].map((encoding) =>

@@ -17,14 +17,6 @@ module.exports = {
     for (const parity of [0, 1]) assert.deepEqual(heardByMe.filter((n) => n % 2 === parity), Array.from({ length: 10 }, (_, n) => 2 * n + parity));
   },
 
-  async 'three hundred in one go come in order, and once'(c, { a, b }) {
-    const [mine, others] = await c.both({ a, b }, c.channel('open:room'));
-    const numbers = Array.from({ length: 300 }, (_, n) => n);
-    await Promise.all(numbers.map((n) => mine.say(n)));
-    assert.deepEqual(await others.hears(300), numbers);
-    assert.deepEqual(await mine.hears(300), numbers);
-  },
-
   async 'a batch is one frame, and every part is answered'(c, { a, b }) {
     const [mine, others] = await c.both({ a, b }, c.channel('open:room'));
     const client = mine.client;
@@ -114,7 +106,6 @@ module.exports = {
     const [here, there] = [await c.both({ a, b }, c.channel('open:here')), await c.both({ a, b }, c.channel('open:there'))];
     await here[0].say('here');
     await there[1].say('there');
-    assert.deepEqual(await Promise.all([here[1].hears(1), there[0].hears(1)]), [['here'], ['there']]);
-    assert.deepEqual([here[0].heard(), there[1].heard()], [['here'], ['there']]);
+    assert.deepEqual(await Promise.all([...here, ...there].map((one) => one.hears(1))), [['here'], ['here'], ['there'], ['there']]);
   },
 };

@@ -68,8 +68,11 @@ module.exports = {
   async 'a subscription whose token is not replaced is ended, and made again with another'(c, { b }) {
     const channel = c.channel('members:day');
     const client = await c.connected(b, { token: c.token('alice') });
-    const answers = [new Promise(() => {}), c.ticket('alice', channel, -5), c.ticket('alice', channel)];
-    const subscription = await c.subscribed(client, channel, { token: c.ticket('alice', channel, 2), getToken: () => answers.shift() ?? c.ticket('alice', channel) });
+    const lifetimes = [-5, 600];
+    const isBack = () => subscription.seen.all('subscribing').length > 1;
+    const getToken = () => (isBack() ? c.ticket('alice', channel, lifetimes.shift()) : new Promise(() => {}));
+    const subscription = c.subscription(client, channel, { token: c.ticket('alice', channel, 2), getToken });
+    subscription.subscribe();
     assert.equal((await subscription.seen.sees('subscribing', 2)).code, 2501);
     await subscription.seen.sees('subscribed', 2);
     assert.deepEqual(client.seen.all('connecting').map(({ code }) => code), [0]);
@@ -107,28 +110,6 @@ module.exports = {
     await third.seen.sees('unsubscribed');
     await others.say('you two');
     assert.deepEqual([await mine.hears(1), third.heard()], [['you two'], []]);
-  },
-
-  async 'a thousand subscriptions in one frame are all made, and heard'(c, { a, b }) {
-    const names = Array.from({ length: 1000 }, (_, n) => c.channel(`free:${n}`));
-    const [client, publisher] = [c.client(a), await c.connected(b)];
-    const subscriptions = names.map((name) => c.subscription(client, name));
-    for (const subscription of subscriptions) subscription.subscribe();
-    client.connect();
-    await Promise.all(subscriptions.map(({ seen }) => seen.sees('subscribed')));
-    for (const n of [0, 499, 999]) await publisher.publish(names[n], c.data(publisher, n));
-    for (const n of [0, 499, 999]) assert.deepEqual(await subscriptions[n].hears(1), [n]);
-  },
-
-  async 'more channels than allowed are refused, and the others stay'(c, { b }) {
-    const client = await c.connected(b);
-    const names = Array.from({ length: 1101 }, (_, n) => c.channel(`free:${n}`));
-    client.startBatching();
-    const subscriptions = names.map((name) => c.subscription(client, name));
-    for (const subscription of subscriptions) subscription.subscribe();
-    client.stopBatching();
-    assert.equal((await subscriptions[1100].seen.sees('unsubscribed')).code, 106);
-    await Promise.all(subscriptions.slice(0, 1100).map(({ seen }) => seen.sees('subscribed')));
   },
 
   async 'a token subscribes its connection to channels'(c, { a, b }) {
@@ -193,6 +174,8 @@ module.exports = {
     const bobs = await Promise.all([a, b].map(async (node) => c.subscribed(await c.connected(node, { token: c.token('bob') }), channel)));
     const alices = await c.subscribed(alice, channel);
     for (const one of [alices, ...bobs]) {
+      // Another node is told when the presence there has been written, which is a little after the answer to the subscription.
+      await until('all are known', async () => (await one.presenceStats()).numClients === 3);
       const { clients } = await one.presence();
       assert.deepEqual(Object.values(clients).map(({ user }) => user).sort(), [c.user('alice'), c.user('bob'), c.user('bob')]);
       assert.deepEqual(c.value(clients[alice.seen.all('connected')[0].client].connInfo), { name: 'Alice' });

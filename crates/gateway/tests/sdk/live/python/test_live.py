@@ -138,6 +138,15 @@ class Cases:
         await subscription.seen.sees("publication", count)
         return [self.value(context.pub.data) for context in subscription.seen.all("publication")]
 
+    async def until_present(self, subscription, count):
+        """Another node knows of a client a little after its subscription is answered."""
+
+        async def ask():
+            while (await subscription.presence_stats()).num_clients != count:
+                await asyncio.sleep(0.02)
+
+        await asyncio.wait_for(ask(), PATIENCE)
+
     async def refused(self, awaitable):
         with self.assertRaises(centrifuge.ReplyError) as caught:
             await awaitable
@@ -269,6 +278,7 @@ class Cases:
     async def test_who_is_there_is_known_on_both_nodes(self):
         mine, others = await self.both(self.name("room:x"), token=self.token("alice"))
         for one in (mine, others):
+            await self.until_present(one, 2)
             clients = (await one.presence()).clients
             self.assertEqual([info.user for info in clients.values()], [self.name("alice")] * 2)
             stats = await one.presence_stats()
