@@ -285,8 +285,10 @@ impl<W: Wire> Connections<W> {
                 }
             }
             Action::Pong => {
-                if !std::mem::take(&mut self.table.slab[key].owes_pong) {
-                    self.close(key, Close::BadRequest);
+                let owed = &mut self.table.slab[key].owes_pongs;
+                match owed.checked_sub(1) {
+                    Some(left) => *owed = left,
+                    None => self.close(key, Close::BadRequest),
                 }
             }
             Action::Drop(reason) => self.stats.drop_some(reason, 1),

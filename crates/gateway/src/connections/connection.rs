@@ -33,8 +33,8 @@ pub(crate) struct Connection<W> {
     pub(super) heard: Tick,
     /// A ping was sent since.
     pub(super) is_pinged: bool,
-    /// The client has still to answer a ping in its dialect's words.
-    pub(super) owes_pong: bool,
+    /// So many pings the client has still to answer in its dialect's words. One that says something else meanwhile is alive and may owe several.
+    pub(super) owes_pongs: u8,
     /// When it is pinged next, or has to be known, if its dialect has words for that.
     pub(super) rhythm: Tick,
     /// When to look at it again; the wheel may ask earlier.
@@ -84,7 +84,7 @@ impl<W: Wire> Connection<W> {
             state: State::Open,
             heard: now,
             is_pinged: false,
-            owes_pong: false,
+            owes_pongs: 0,
             rhythm: now,
             due: now,
             outbox: None,

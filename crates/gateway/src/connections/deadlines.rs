@@ -152,7 +152,8 @@ impl<W: Wire> Connections<W> {
                 return self.close(key, Close::Stale);
             }
             let answers = connection.client.answers_pings();
-            (connection.is_pinged, connection.owes_pong) = (answers, answers);
+            connection.is_pinged = answers;
+            connection.owes_pongs = connection.owes_pongs.saturating_add(u8::from(answers));
             connection.rhythm = now + ticks(self.settings.rhythm.ping_interval);
             let ping = connection.client.encoding().ping();
             self.send(key, ping);

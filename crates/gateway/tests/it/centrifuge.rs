@@ -43,15 +43,26 @@ fn told(socket: &mut Socket) -> Value {
 /// A client that has said who it is, and its id.
 #[track_caller]
 fn connected(server: &Server) -> (Socket, Value) {
+    connected_with(server, 25)
+}
+
+/// The same where pings come every so many seconds.
+#[track_caller]
+fn connected_with(server: &Server, ping: u32) -> (Socket, Value) {
     let mut socket = server.client_of(PATH);
     let mut answer = asks(&mut socket, &json!({"id": 1, "connect": {}}));
-    assert_eq!((&answer["id"], &answer["connect"]["ping"]), (&json!(1), &json!(25)));
+    assert_eq!((&answer["id"], &answer["connect"]["ping"]), (&json!(1), &json!(ping)));
     (socket, answer["connect"]["client"].take())
 }
 
 #[track_caller]
 fn subscribed(server: &Server, channel: &str) -> (Socket, Value) {
-    let (mut socket, id) = connected(server);
+    subscribed_with(server, channel, 25)
+}
+
+#[track_caller]
+fn subscribed_with(server: &Server, channel: &str, ping: u32) -> (Socket, Value) {
+    let (mut socket, id) = connected_with(server, ping);
     let answer = asks(&mut socket, &json!({"id": 2, "subscribe": {"channel": channel}}));
     assert_eq!(answer, json!({"id": 2, "subscribe": {}}));
     (socket, id)
@@ -70,6 +81,7 @@ on_both_transports! {
     what_may_not_be
     who_says_nothing_in_time
     pings_and_pongs
+    late_pongs_for_several_pings
     protobuf_and_subprotocols
     a_thousand_subscriptions_in_one_message
     a_drain_says_come_back
@@ -181,6 +193,30 @@ fn pings_and_pongs(transport: Transport) {
         (Some(3012), "no pong".into()),
         "after a ping without an answer"
     );
+}
+
+fn late_pongs_for_several_pings(transport: Transport) {
+    let mut config = open(config(transport));
+    config.centrifuge.ping_interval = Duration::from_secs(1);
+    config.centrifuge.pong_timeout = Duration::from_millis(900);
+    let server = Server::start(config);
+    let (mut socket, _) = subscribed_with(&server, "room-1", 1);
+    for id in 3..5 {
+        socket.expect("{}");
+        // Alive, though not by an answer to the ping.
+        assert_eq!(
+            asks(&mut socket, &json!({"id": id, "unsubscribe": {"channel": "room-2"}}))["id"],
+            json!(id)
+        );
+    }
+    socket.send("{}");
+    socket.send("{}");
+    assert_eq!(
+        asks(&mut socket, &json!({"id": 9, "unsubscribe": {"channel": "room-2"}}))["id"],
+        json!(9)
+    );
+    socket.send("{}");
+    assert_eq!(socket.close().0, Some(3501), "one too many");
 }
 
 fn protobuf_and_subprotocols(transport: Transport) {
