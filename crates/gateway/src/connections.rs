@@ -162,6 +162,7 @@ impl<W: Wire> Connections<W> {
             .slab
             .insert(Connection::new(wire, self.generation, client, admitted, now));
         self.stats.opened.add(1);
+        self.stats.talks(self.table.slab[key].client.encoding(), true);
         tracing::debug!(conn = %self.name(key), remote = %self.table.slab[key].admitted.address, "connected");
         self.table.slab[key].rhythm = now + ticks(self.settings.rhythm.connect_timeout);
         if let Some(interest) = interest {
@@ -265,6 +266,7 @@ impl<W: Wire> Connections<W> {
                 from: asker(request),
             }),
             Action::Answer { request, result } => {
+                self.stats.answered(result.as_ref());
                 let answer = self.table.slab[key].client.answer(request, result.as_ref());
                 self.send(key, &answer);
                 if matches!(result, Ok(Answer::Refreshed { .. } | Answer::SubRefreshed { .. })) {
@@ -446,6 +448,7 @@ impl<W: Wire> Connections<W> {
             State::Open => why,
         };
         self.stats.end_one(why);
+        self.stats.talks(connection.client.encoding(), false);
         let remote = connection.admitted.address;
         let lasted = connection.admitted.ended();
         tracing::debug!(conn = name, %remote, reason = why.label(), ?lasted, "disconnected");

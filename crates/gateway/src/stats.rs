@@ -7,7 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::Counter;
-use protocol::Close;
+use protocol::event::Answer;
+use protocol::{Close, CommandError, Encoding};
+
+mod conversation;
+
+pub(crate) use conversation::{COMMANDS, ERRORS, Tongue};
 
 /// Why a publication or a message was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +84,10 @@ pub(crate) struct LaneStats {
     pub(crate) panics: Counter,
     dropped: [Counter; Dropped::ALL.len()],
     ended: [Counter; Ended::ALL.len()],
+    /// Connections open now, by what their clients talk in.
+    tongues: [Counter; Tongue::ALL.len()],
+    commands: [Counter; COMMANDS.len()],
+    errors: [Counter; ERRORS.len()],
     /// The longest turn of the loop in microseconds, since it was last read.
     slowest_turn: Counter,
     /// Milliseconds from `start` to the last turn.
@@ -190,6 +199,9 @@ impl LaneStats {
             panics: Counter::default(),
             dropped: Default::default(),
             ended: Default::default(),
+            tongues: Default::default(),
+            commands: Default::default(),
+            errors: Default::default(),
             slowest_turn: Counter::default(),
             ticked: Counter::default(),
             is_over: AtomicBool::new(false),
@@ -207,6 +219,39 @@ impl LaneStats {
 
     pub(crate) fn end_one(&self, reason: Ended) {
         self.ended[reason as usize].add(1);
+    }
+
+    /// A connection opens or ends, whose client talks in this.
+    pub(crate) fn talks(&self, encoding: Encoding, is_there: bool) {
+        let count = &self.tongues[Tongue::from(encoding) as usize];
+        match is_there {
+            true => count.add(1),
+            false => count.subtract(1),
+        }
+    }
+
+    /// How many connections there are now, by what their clients talk in.
+    pub(crate) fn tongues(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let labels = Tongue::ALL.into_iter().map(Tongue::label);
+        labels.zip(self.tongues.iter().map(Counter::get))
+    }
+
+    /// A command was answered.
+    pub(crate) fn answered(&self, result: Result<&Answer, &CommandError>) {
+        match result {
+            Ok(answer) => self.commands[conversation::command(answer)].add(1),
+            Err(error) => self.errors[conversation::error(error)].add(1),
+        }
+    }
+
+    /// How many commands were carried out, by command.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        COMMANDS.into_iter().zip(self.commands.iter().map(Counter::get))
+    }
+
+    /// How many commands were not, by error.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        ERRORS.into_iter().zip(self.errors.iter().map(Counter::get))
     }
 
     /// How many connections ended, and why: every reason is there.

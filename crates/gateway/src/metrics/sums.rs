@@ -57,6 +57,28 @@ impl Sums {
                 lanes(|lane| lane.stats.opened.get()),
             )?,
             self.ended()?,
+            self.by_label(
+                IntGaugeVec::new(
+                    Opts::new(
+                        "fanfare_clients",
+                        "Connections open now, by what their clients talk in.",
+                    ),
+                    &["dialect"],
+                )?,
+                |lane| lane.stats.tongues().collect(),
+            ),
+            self.counted(
+                "fanfare_commands_total",
+                "Commands of clients that were carried out, by command.",
+                "command",
+                |lane| lane.stats.commands().collect(),
+            )?,
+            self.counted(
+                "fanfare_command_errors_total",
+                "Commands of clients that were answered with an error, by its code.",
+                "code",
+                |lane| lane.stats.errors().collect(),
+            )?,
             gauge(
                 "fanfare_channels",
                 "Channels with subscribers, summed over lanes.",
@@ -144,14 +166,33 @@ impl Sums {
     }
 
     fn ended(&self) -> Result<Box<dyn Collector>, prometheus::Error> {
-        let opts = Opts::new("fanfare_connections_closed_total", "Connections ended, by reason.");
-        let counters = IntCounterVec::new(opts, &["reason"])?;
-        for lane in &self.lanes {
-            for (reason, count) in lane.stats.ended() {
-                counters.with_label_values(&[reason]).inc_by(count);
-            }
+        let (name, help) = ("fanfare_connections_closed_total", "Connections ended, by reason.");
+        self.counted(name, help, "reason", |lane| lane.stats.ended().collect())
+    }
+
+    /// What every lane counts by one label.
+    fn counted(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        of: fn(&Lane) -> Vec<(&'static str, u64)>,
+    ) -> Result<Box<dyn Collector>, prometheus::Error> {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        for (value, count) in self.lanes.iter().flat_map(of) {
+            counters.with_label_values(&[value]).inc_by(count);
         }
         Ok(Box::new(counters))
+    }
+
+    /// What every lane has now by one label.
+    fn by_label(&self, gauges: IntGaugeVec, of: fn(&Lane) -> Vec<(&'static str, u64)>) -> Box<dyn Collector> {
+        for (value, count) in self.lanes.iter().flat_map(of) {
+            gauges
+                .with_label_values(&[value])
+                .add(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        Box::new(gauges)
     }
 
     fn dropped(&self) -> Result<Box<dyn Collector>, prometheus::Error> {

@@ -116,6 +116,15 @@ fn one_conversation(transport: Transport) {
     assert_eq!(again, json!({"id": 5, "subscribe": {}}), "3 was not for it");
     raw.send("4");
     hears(&mut socket, "room-1", &json!(4));
+    for (metric, value) in [
+        (r#"fanfare_clients{dialect="centrifuge_json"}"#, 2.0),
+        (r#"fanfare_clients{dialect="raw"}"#, 1.0),
+        (r#"fanfare_commands_total{command="publish"}"#, 1.0),
+        (r#"fanfare_commands_total{command="subscribe"}"#, 3.0),
+        (r#"fanfare_command_errors_total{code="103"}"#, 0.0),
+    ] {
+        server.wait_for_metric(metric, value);
+    }
 }
 
 fn what_may_not_be(transport: Transport) {
