@@ -1,4 +1,4 @@
-//! Carries publications between processes, and knows who is in which channel over all of them.
+//! Carries publications between processes, knows who is in which channel over all of them, and keeps notices that all of them read.
 //!
 //! A [`Bus`] is either the memory of one process or Redis; both keep the same promises, checked by one suite. Knows neither sockets nor
 //! dialects, and decides nothing about who may do what.
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 pub mod envelope;
 mod memory;
+pub mod notices;
 mod once;
 pub mod presence;
 mod queue;
@@ -25,7 +26,8 @@ pub mod redis;
 mod vital;
 
 pub use memory::MemoryBus;
-pub use presence::{Presence, PresenceError};
+pub use notices::{Notice, NoticeError, Notices};
+pub use presence::Presence;
 pub use queue::{Events, QueueLimits};
 pub use redis::{RedisBus, RedisConfig, RedisConfigError, Resolve, SystemResolver};
 pub use vital::vital;
@@ -54,6 +56,9 @@ pub trait Bus: Send + Sync {
 
     /// Who is in which channel.
     fn presence(&self) -> &dyn Presence;
+
+    /// What every process is to know for a time.
+    fn notices(&self) -> &dyn Notices;
 
     /// How the bus is, now.
     fn health(&self) -> Health;
@@ -187,6 +192,20 @@ pub enum PublishError {
     #[error("Redis refused the publication: {reason}")]
     Refused {
         /// The words of Redis, without payload.
+        reason: String,
+    },
+}
+
+/// Why what is kept for all processes cannot be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no connection, or no answer on it in time; trying again later helps.
+    #[error("Redis is not reachable")]
+    Unavailable,
+    /// Redis refused.
+    #[error("Redis refused: {reason}")]
+    Refused {
+        /// The words of Redis.
         reason: String,
     },
 }

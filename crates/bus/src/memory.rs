@@ -15,13 +15,17 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+mod notices;
 mod presence;
 
+use notices::MemoryNotices;
 use presence::MemoryPresence;
 
 use crate::once::Seen;
 use crate::queue::{Events, Queue, QueueLimits, queue};
-use crate::{Addressee, Bus, BusEvent, Generation, Health, Incoming, Outgoing, Presence, PublishError, Stats, vital};
+use crate::{
+    Addressee, Bus, BusEvent, Generation, Health, Incoming, Notices, Outgoing, Presence, PublishError, Stats, vital,
+};
 
 /// Joins the subscribers and publishers of this process only.
 #[derive(Debug)]
@@ -29,6 +33,7 @@ pub struct MemoryBus {
     hub: Arc<Hub>,
     node: Uuid,
     presence: MemoryPresence,
+    notices: MemoryNotices,
     started: SystemTime,
     /// The task `confirm`, which tells the listener about new subscriptions.
     tasks: Mutex<JoinSet<()>>,
@@ -78,6 +83,7 @@ impl MemoryBus {
                 hub,
                 node,
                 presence: MemoryPresence::new(node),
+                notices: MemoryNotices::new(),
                 started: SystemTime::now(),
                 tasks: Mutex::new(tasks),
             }),
@@ -153,6 +159,10 @@ impl Bus for MemoryBus {
         &self.presence
     }
 
+    fn notices(&self) -> &dyn Notices {
+        &self.notices
+    }
+
     fn health(&self) -> Health {
         let open = !self.hub.wishes().closed;
         Health {
@@ -173,6 +183,7 @@ impl Bus for MemoryBus {
     async fn close(&self) {
         self.hub.wishes().closed = true;
         self.presence.close();
+        self.notices.close();
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
         self.hub.queue.close();

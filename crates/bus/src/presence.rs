@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use protocol::{Channel, ClientInfo};
 use uuid::Uuid;
 
+use crate::StoreError;
+
 mod table;
 
 pub(crate) use table::Table;
@@ -17,17 +19,17 @@ pub(crate) use table::Table;
 pub trait Presence: Send + Sync {
     /// Notes that clients of this process came or went, in this order; the answer at an index belongs to the change at that index. Returns
     /// when every process can see it. After an error it is noted all the same, and made up for when the store is back.
-    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Changed>, PresenceError>;
+    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Changed>, StoreError>;
 
     /// Who is in `channel`, everywhere, in no order; at most `most` of them. Read in pages, so a large channel does not hold others up.
-    async fn members(&self, channel: &Channel, most: usize) -> Result<Members, PresenceError>;
+    async fn members(&self, channel: &Channel, most: usize) -> Result<Members, StoreError>;
 
     /// How many are in `channel`, everywhere, in one round trip. Users of a process that has just died may be counted until its members are
     /// removed.
-    async fn count(&self, channel: &Channel) -> Result<Count, PresenceError>;
+    async fn count(&self, channel: &Channel) -> Result<Count, StoreError>;
 
     /// The processes that live, by their [`Bus::node`](crate::Bus::node).
-    async fn nodes(&self) -> Result<Vec<Uuid>, PresenceError>;
+    async fn nodes(&self) -> Result<Vec<Uuid>, StoreError>;
 }
 
 /// A client of this process comes or goes.
@@ -89,18 +91,4 @@ pub struct Count {
     pub clients: u64,
     /// Different users behind them; all that have not said who they are count as one.
     pub users: u64,
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PresenceError {
-    /// There is no connection, or no answer on it in time; trying again later helps.
-    #[error("Redis is not reachable")]
-    Unavailable,
-    /// Redis refused.
-    #[error("Redis refused to keep presence: {reason}")]
-    Refused {
-        /// The words of Redis.
-        reason: String,
-    },
 }

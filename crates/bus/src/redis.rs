@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::queue::{Events, Queue, queue};
-use crate::{Addressee, Bus, Generation, Health, Outgoing, Presence, PublishError, Stats, vital};
+use crate::{Addressee, Bus, Generation, Health, Notices, Outgoing, Presence, PublishError, Stats, vital};
 
+mod answers;
 mod backoff;
 mod canary;
 mod config;
@@ -26,6 +27,7 @@ mod connect;
 mod hearing;
 mod keys;
 mod link;
+mod notices;
 mod pool;
 mod presence;
 mod publish;
@@ -42,6 +44,7 @@ pub use config::{RedisConfig, RedisConfigError, Resolve, SystemResolver};
 use connect::Connector;
 use keys::Keys;
 use link::Link;
+use notices::RedisNotices;
 use presence::RedisPresence;
 use publish::{Line, Publisher};
 use status::Status;
@@ -55,6 +58,7 @@ pub struct RedisBus {
     queue: Arc<Queue>,
     pool: Pool,
     presence: Arc<RedisPresence>,
+    notices: RedisNotices,
     /// Of presence; they end first, because what they leave behind needs the others.
     presence_tasks: Mutex<JoinSet<()>>,
     tasks: Mutex<JoinSet<()>>,
@@ -100,6 +104,10 @@ impl RedisBus {
             failed: Notify::new(),
             dead: watch::Sender::default(),
         });
+        let notices = RedisNotices {
+            publisher: Arc::clone(&publisher),
+            key: keys.notices(),
+        };
         let link = Link {
             connector,
             keys,
@@ -128,6 +136,7 @@ impl RedisBus {
             queue,
             pool,
             presence,
+            notices,
             presence_tasks: Mutex::new(presence_tasks),
             tasks: Mutex::new(tasks),
         };
@@ -165,6 +174,10 @@ impl Bus for RedisBus {
 
     fn presence(&self) -> &dyn Presence {
         &*self.presence
+    }
+
+    fn notices(&self) -> &dyn Notices {
+        &self.notices
     }
 
     fn health(&self) -> Health {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bus::{Addressee, Bus, PresenceError, PublishError};
+use bus::{Addressee, Bus, PublishError, StoreError};
 use bytes::Bytes;
 use globset::GlobMatcher;
 use parking_lot::Mutex;
@@ -48,7 +48,7 @@ pub(crate) struct Cluster {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
     #[error("it is not known which nodes there are")]
-    Nodes(#[from] PresenceError),
+    Nodes(#[from] StoreError),
     #[error("it was not told")]
     Tell(#[from] PublishError),
 }

@@ -6,7 +6,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use bus::{Bus, PresenceError};
+use bus::{Bus, StoreError};
 use protocol::event::Answer;
 use protocol::{Channel, CommandError};
 use tokio::sync::Semaphore;
@@ -88,7 +88,7 @@ impl Errands {
     }
 }
 
-async fn read(bus: &dyn Bus, channel: &Channel, what: Reading) -> Result<Answer, PresenceError> {
+async fn read(bus: &dyn Bus, channel: &Channel, what: Reading) -> Result<Answer, StoreError> {
     let presence = bus.presence();
     match what {
         Reading::Members => {

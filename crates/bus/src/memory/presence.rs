@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use protocol::Channel;
 use uuid::Uuid;
 
-use crate::presence::{Change, Changed, Count, Members, Presence, PresenceError, Table};
+use crate::StoreError;
+use crate::presence::{Change, Changed, Count, Members, Presence, Table};
 
 /// The table is the truth, until the bus is closed.
 #[derive(Debug)]
@@ -27,8 +28,8 @@ impl MemoryPresence {
         *self.lock() = None;
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Table) -> T) -> Result<T, PresenceError> {
-        self.lock().as_mut().map(act).ok_or(PresenceError::Unavailable)
+    fn with<T>(&self, act: impl FnOnce(&mut Table) -> T) -> Result<T, StoreError> {
+        self.lock().as_mut().map(act).ok_or(StoreError::Unavailable)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Table>> {
@@ -38,19 +39,19 @@ impl MemoryPresence {
 
 #[async_trait]
 impl Presence for MemoryPresence {
-    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Changed>, PresenceError> {
+    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Changed>, StoreError> {
         self.with(|table| changes.iter().map(|change| table.change(change)).collect())
     }
 
-    async fn members(&self, channel: &Channel, most: usize) -> Result<Members, PresenceError> {
+    async fn members(&self, channel: &Channel, most: usize) -> Result<Members, StoreError> {
         self.with(|table| table.members(channel, most))
     }
 
-    async fn count(&self, channel: &Channel) -> Result<Count, PresenceError> {
+    async fn count(&self, channel: &Channel) -> Result<Count, StoreError> {
         self.with(|table| table.count(channel))
     }
 
-    async fn nodes(&self) -> Result<Vec<Uuid>, PresenceError> {
+    async fn nodes(&self) -> Result<Vec<Uuid>, StoreError> {
         self.with(|_| vec![self.node])
     }
 }

@@ -95,6 +95,11 @@ impl Keys {
         format!("{}presence:users:{{{channel}}}", self.prefix)
     }
 
+    /// The notices, each with the time when it is over.
+    pub(crate) fn notices(&self) -> String {
+        format!("{}notices", self.prefix)
+    }
+
     /// What `name` stands for, if it is the name of a channel.
     pub(crate) fn read<'a>(&self, name: &'a [u8]) -> Option<Named<'a>> {
         let name = std::str::from_utf8(name).ok()?;
@@ -143,6 +148,7 @@ mod tests {
             "fanfare:channel:a",
             &keys.node(Uuid::nil()),
             &keys.nodes(),
+            &keys.notices(),
         ] {
             assert_eq!(keys.read(name.as_bytes()), None, "{name}");
         }

@@ -24,20 +24,20 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::answers::Answers;
 use super::backoff::Backoff;
 use super::keys::Keys;
 use super::publish::Publisher;
 use super::script::{Batch, Script};
-use crate::presence::{Change, Changed, Count, Members, Presence, PresenceError, Table};
+use crate::StoreError;
+use crate::presence::{Change, Changed, Count, Members, Presence, Table};
 use crate::queue::Queue;
 
-mod answers;
 mod janitor;
 mod life;
 mod member;
 mod reading;
 
-use answers::Answers;
 pub(crate) use life::Life;
 use life::Lives;
 
@@ -102,7 +102,7 @@ impl RedisPresence {
                 }
                 Err(error) => {
                     // That Redis is away is told by the link.
-                    if matches!(error, PresenceError::Refused { .. }) && !std::mem::replace(&mut is_told, true) {
+                    if matches!(error, StoreError::Refused { .. }) && !std::mem::replace(&mut is_told, true) {
                         tracing::warn!(%error, "presence is not what it should be, trying again until it is");
                     }
                     backoff.pause()
@@ -135,7 +135,7 @@ impl RedisPresence {
     }
 
     /// Makes the lease longer, and makes up for what could not be written.
-    async fn turn(&self, state: &mut State) -> Result<Lives, PresenceError> {
+    async fn turn(&self, state: &mut State) -> Result<Lives, StoreError> {
         if let Some(life) = state.life.filter(|_| state.is_alive) {
             let (lives_on, lives) = self.extend(life, None).await?;
             if lives_on {
@@ -148,7 +148,7 @@ impl RedisPresence {
     }
 
     /// Begins a life and writes down everything. What the last life has left is left to `janitor`, which says nothing about it.
-    async fn begin(&self, state: &mut State) -> Result<Lives, PresenceError> {
+    async fn begin(&self, state: &mut State) -> Result<Lives, StoreError> {
         state.is_alive = false;
         state.dirty.extend(state.table.channels().cloned());
         let last = state.life;
@@ -171,7 +171,7 @@ impl RedisPresence {
     }
 
     /// Makes the lease of `life` longer, if it has not run out or is `new`. Whether it lives, and who else does.
-    async fn extend(&self, life: Life, new: Option<Option<Life>>) -> Result<(bool, Lives), PresenceError> {
+    async fn extend(&self, life: Life, new: Option<Option<Life>>) -> Result<(bool, Lives), StoreError> {
         let mut batch = Batch::default();
         let last = new.flatten().map(|last| last.to_string()).unwrap_or_default();
         batch
@@ -187,7 +187,7 @@ impl RedisPresence {
     }
 
     /// Writes, channel by channel, what differs between Redis and the table.
-    async fn mend(&self, state: &mut State, life: Life) -> Result<(), PresenceError> {
+    async fn mend(&self, state: &mut State, life: Life) -> Result<(), StoreError> {
         while !state.dirty.is_empty() {
             let channels: Vec<_> = state.dirty.iter().take(COMPARED).cloned().collect();
             self.list(&channels, "SADD", life, |channel| state.table.has(channel))
@@ -216,7 +216,7 @@ impl RedisPresence {
         command: &str,
         life: Life,
         which: impl Fn(&Channel) -> bool,
-    ) -> Result<(), PresenceError> {
+    ) -> Result<(), StoreError> {
         let names: Vec<_> = channels
             .iter()
             .filter(|channel| which(channel))
@@ -231,7 +231,7 @@ impl RedisPresence {
     }
 
     /// Carries out `changes` in the table and on Redis.
-    async fn write(&self, state: &mut State, life: Life, changes: &[Change]) -> Result<Vec<Changed>, PresenceError> {
+    async fn write(&self, state: &mut State, life: Life, changes: &[Change]) -> Result<Vec<Changed>, StoreError> {
         let mut batch = Batch::default();
         let (mut places, mut doubted) = (Vec::new(), Vec::new());
         for change in changes {
@@ -296,11 +296,11 @@ impl RedisPresence {
             .arg(step.value.as_deref().unwrap_or_default());
     }
 
-    async fn ask(&self, batch: &Batch) -> Result<Answers, PresenceError> {
+    async fn ask(&self, batch: &Batch) -> Result<Answers, StoreError> {
         Ok(Answers::new(self.publisher.ask(&batch.pipeline).await?))
     }
 
-    fn lives(&self, answers: &mut Answers) -> Result<Lives, PresenceError> {
+    fn lives(&self, answers: &mut Answers) -> Result<Lives, StoreError> {
         let lives = Lives::read(answers)?;
         self.malformed(lives.malformed);
         Ok(lives)
@@ -313,11 +313,11 @@ impl RedisPresence {
 
 #[async_trait]
 impl Presence for RedisPresence {
-    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Changed>, PresenceError> {
+    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Changed>, StoreError> {
         let mut state = self.state.lock().await;
         let state = &mut *state;
         if state.is_closed {
-            return Err(PresenceError::Unavailable);
+            return Err(StoreError::Unavailable);
         }
         let mut noted = Noted {
             state,
@@ -329,7 +329,7 @@ impl Presence for RedisPresence {
         if !noted.state.is_alive {
             self.begin(noted.state).await?;
         }
-        let life = noted.state.life.ok_or(PresenceError::Unavailable)?;
+        let life = noted.state.life.ok_or(StoreError::Unavailable)?;
         while !noted.changes.is_empty() {
             let (some, rest) = noted.changes.split_at(BATCH.min(noted.changes.len()));
             noted.changes = rest;
@@ -342,15 +342,15 @@ impl Presence for RedisPresence {
         Ok(changed)
     }
 
-    async fn members(&self, channel: &Channel, most: usize) -> Result<Members, PresenceError> {
+    async fn members(&self, channel: &Channel, most: usize) -> Result<Members, StoreError> {
         self.read_members(channel, most).await
     }
 
-    async fn count(&self, channel: &Channel) -> Result<Count, PresenceError> {
+    async fn count(&self, channel: &Channel) -> Result<Count, StoreError> {
         self.read_count(channel).await
     }
 
-    async fn nodes(&self) -> Result<Vec<Uuid>, PresenceError> {
+    async fn nodes(&self) -> Result<Vec<Uuid>, StoreError> {
         self.read_nodes().await
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bus::presence::{Change, Changed, Count, Members};
-use bus::{Addressee, Bus, BusEvent, PresenceError, QueueLimits, RedisConfig};
+use bus::{Addressee, Bus, BusEvent, QueueLimits, RedisConfig, StoreError};
 use protocol::ClientInfo;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -170,14 +170,11 @@ async fn nobody_is_there_after_close(node: &mut Node) {
     let presence = node.bus.presence();
     assert_eq!(
         presence.change(vec![leave("a", "c1")]).await,
-        Err(PresenceError::Unavailable)
+        Err(StoreError::Unavailable)
     );
-    assert_eq!(
-        presence.members(&channel("a"), 1).await,
-        Err(PresenceError::Unavailable)
-    );
-    assert_eq!(presence.count(&channel("a")).await, Err(PresenceError::Unavailable));
-    assert_eq!(presence.nodes().await, Err(PresenceError::Unavailable));
+    assert_eq!(presence.members(&channel("a"), 1).await, Err(StoreError::Unavailable));
+    assert_eq!(presence.count(&channel("a")).await, Err(StoreError::Unavailable));
+    assert_eq!(presence.nodes().await, Err(StoreError::Unavailable));
 }
 
 /// With a lease that a test can wait for.
@@ -295,7 +292,7 @@ async fn an_outage_ends_with_presence_right_again() {
     let from = Instant::now();
     for step in [leave("a", "c1"), enter("a", "c4", "eve"), enter("b", "c4", "eve")] {
         let changed = here.bus.presence().change(vec![step]).await;
-        assert_eq!(changed, Err(PresenceError::Unavailable));
+        assert_eq!(changed, Err(StoreError::Unavailable));
     }
     assert!(from.elapsed() < Duration::from_secs(1), "it does not wait for Redis");
     redis.restart().await;
@@ -315,10 +312,7 @@ async fn what_was_noted_before_redis_was_there_is_made_up_for() {
     (config.presence_lease, config.presence_refresh) = (4 * PATIENCE, PATIENCE);
     let node = Node::start(config);
     let changes = vec![enter("a", "c1", "ann"), enter("a", "c2", "bob"), leave("a", "c1")];
-    assert_eq!(
-        node.bus.presence().change(changes).await,
-        Err(PresenceError::Unavailable)
-    );
+    assert_eq!(node.bus.presence().change(changes).await, Err(StoreError::Unavailable));
     let redis = Redis::start_at(port).await;
     until_count(&node.bus, "a", (1, 1)).await;
     // Refused for a moment: what was noted is written long before the next refresh.
@@ -328,7 +322,7 @@ async fn what_was_noted_before_redis_was_there_is_made_up_for() {
         .presence()
         .change(vec![enter("a", "c3", "eve"), leave("a", "c2")])
         .await;
-    assert!(matches!(refused, Err(PresenceError::Refused { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
     assert_eq!(count(&node.bus, "a").await, (0, 0), "taking out needs no memory");
     let _: String = redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     let took = until_count(&node.bus, "a", (1, 1)).await;

@@ -12,9 +12,8 @@ use protocol::{Channel, ClientInfo};
 use super::life::{Life, Lives};
 use super::reading::{Page, ask_page};
 use super::{RedisPresence, Step};
-use crate::BusEvent;
-use crate::presence::PresenceError;
 use crate::redis::script::Batch;
+use crate::{BusEvent, StoreError};
 
 impl RedisPresence {
     /// The task `janitor`. It may wait for the listener, and the lease must not, so it is not part of `keeper`.
@@ -30,7 +29,7 @@ impl RedisPresence {
         }
     }
 
-    async fn bury(&self, life: Life) -> Result<(), PresenceError> {
+    async fn bury(&self, life: Life) -> Result<(), StoreError> {
         let (lock, channels) = (self.keys.burial(life), self.keys.channels_of(life));
         let lease = u64::try_from(self.lease.as_millis()).unwrap_or(u64::MAX);
         let mut batch = Batch::default();
@@ -79,7 +78,7 @@ impl RedisPresence {
     }
 
     /// Takes the members of `life` out of `channel`. Whether it is dead for good.
-    async fn clear(&self, life: Life, channel: &Channel) -> Result<bool, PresenceError> {
+    async fn clear(&self, life: Life, channel: &Channel) -> Result<bool, StoreError> {
         let (key, mut cursor) = (self.keys.members(channel.as_str(), life), 0);
         loop {
             let mut batch = Batch::default();
@@ -122,7 +121,7 @@ impl RedisPresence {
         channel: &Channel,
         page: Page,
         others: &[Life],
-    ) -> Result<Vec<ClientInfo>, PresenceError> {
+    ) -> Result<Vec<ClientInfo>, StoreError> {
         let mut batch = Batch::default();
         for (client, _) in &page {
             for other in others {

@@ -7,11 +7,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
-use ::redis::{Value, from_redis_value};
 use uuid::Uuid;
 
-use super::answers::Answers;
-use crate::PresenceError;
+use crate::StoreError;
+use crate::redis::answers::Answers;
 use crate::redis::keys::Keys;
 use crate::redis::script::Batch;
 
@@ -62,7 +61,7 @@ impl Lives {
     }
 
     /// Reads the answer.
-    pub(crate) fn read(answers: &mut Answers) -> Result<Self, PresenceError> {
+    pub(crate) fn read(answers: &mut Answers) -> Result<Self, StoreError> {
         let now = answers.time()?;
         let leases: Vec<(Vec<u8>, f64)> = answers.read()?;
         let mut lives = Self::default();
@@ -81,12 +80,6 @@ impl Lives {
         let all = self.living.iter().chain(&self.dead).copied();
         all.filter(move |other| other.node == life.node && *other != life)
     }
-}
-
-/// The answer to TIME, in milliseconds.
-pub(crate) fn millis(time: Value) -> Option<f64> {
-    let (seconds, micros): (f64, f64) = from_redis_value(time).ok()?;
-    Some((seconds * 1000.0 + micros / 1000.0).floor())
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use protocol::{Channel, ClientInfo};
 use uuid::Uuid;
 
-use super::answers::Answers;
 use super::life::{Life, Lives};
 use super::{RedisPresence, member};
-use crate::presence::{Count, Members, PresenceError};
+use crate::StoreError;
+use crate::presence::{Count, Members};
+use crate::redis::answers::Answers;
 use crate::redis::script::Batch;
 
 /// About so many fields are read at once.
@@ -21,7 +22,7 @@ const PAGE: usize = 200;
 pub(super) type Page = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl RedisPresence {
-    pub(super) async fn read_members(&self, channel: &Channel, most: usize) -> Result<Members, PresenceError> {
+    pub(super) async fn read_members(&self, channel: &Channel, most: usize) -> Result<Members, StoreError> {
         let mut batch = Batch::default();
         self.ask_counts(&mut batch, channel);
         let counts = self.counts(&mut self.ask(&batch).await?)?;
@@ -51,7 +52,7 @@ impl RedisPresence {
         })
     }
 
-    pub(super) async fn read_count(&self, channel: &Channel) -> Result<Count, PresenceError> {
+    pub(super) async fn read_count(&self, channel: &Channel) -> Result<Count, StoreError> {
         let mut batch = Batch::default();
         self.ask_counts(&mut batch, channel);
         batch.command("HLEN").arg(self.keys.users(channel.as_str()));
@@ -66,7 +67,7 @@ impl RedisPresence {
         })
     }
 
-    pub(super) async fn read_nodes(&self) -> Result<Vec<Uuid>, PresenceError> {
+    pub(super) async fn read_nodes(&self) -> Result<Vec<Uuid>, StoreError> {
         let mut batch = Batch::default();
         Lives::ask(&mut batch, &self.keys);
         let lives = self.lives(&mut self.ask(&batch).await?)?;
@@ -81,7 +82,7 @@ impl RedisPresence {
         &self,
         channels: &[Channel],
         life: Life,
-    ) -> Result<Vec<HashMap<Vec<u8>, Vec<u8>>>, PresenceError> {
+    ) -> Result<Vec<HashMap<Vec<u8>, Vec<u8>>>, StoreError> {
         let mut batch = Batch::default();
         let keys: Vec<_> = channels
             .iter()
@@ -120,7 +121,7 @@ impl RedisPresence {
     }
 
     /// How many members each life that is alive has.
-    fn counts(&self, answers: &mut Answers) -> Result<Vec<(Life, u64)>, PresenceError> {
+    fn counts(&self, answers: &mut Answers) -> Result<Vec<(Life, u64)>, StoreError> {
         let lives = self.lives(answers)?;
         let fields: Page = answers.read()?;
         let read = |field: Vec<u8>, count: Vec<u8>| {

@@ -4,9 +4,8 @@
 
 use ::redis::{FromRedisValue, Value, from_redis_value};
 
-use super::life::millis;
-use crate::redis::trouble::told;
-use crate::{PresenceError, PublishError};
+use super::trouble::told;
+use crate::{PublishError, StoreError};
 
 /// Answers that are not read yet.
 pub(crate) struct Answers(std::vec::IntoIter<Value>);
@@ -17,9 +16,9 @@ impl Answers {
     }
 
     /// The next answer.
-    pub(crate) fn read<T: FromRedisValue>(&mut self) -> Result<T, PresenceError> {
+    pub(crate) fn read<T: FromRedisValue>(&mut self) -> Result<T, StoreError> {
         match self.0.next() {
-            Some(Value::ServerError(refusal)) => Err(PresenceError::Refused {
+            Some(Value::ServerError(refusal)) => Err(StoreError::Refused {
                 reason: told(refusal.code(), refusal.details()),
             }),
             Some(value) => from_redis_value(value).map_err(|_| unexpected()),
@@ -28,12 +27,12 @@ impl Answers {
     }
 
     /// The next answer, which is one to TIME, in milliseconds.
-    pub(crate) fn time(&mut self) -> Result<f64, PresenceError> {
+    pub(crate) fn time(&mut self) -> Result<f64, StoreError> {
         self.read().and_then(|time| millis(time).ok_or_else(unexpected))
     }
 
     /// Takes answers up to the end and looks only for refusals.
-    pub(crate) fn check(self) -> Result<(), PresenceError> {
+    pub(crate) fn check(self) -> Result<(), StoreError> {
         let mut rest = self;
         while !rest.0.as_slice().is_empty() {
             let _: Value = rest.read()?;
@@ -42,13 +41,19 @@ impl Answers {
     }
 }
 
-fn unexpected() -> PresenceError {
-    PresenceError::Refused {
+/// The answer to TIME, in milliseconds.
+fn millis(time: Value) -> Option<f64> {
+    let (seconds, micros): (f64, f64) = from_redis_value(time).ok()?;
+    Some((seconds * 1000.0 + micros / 1000.0).floor())
+}
+
+fn unexpected() -> StoreError {
+    StoreError::Refused {
         reason: "an answer that nobody asked for".to_owned(),
     }
 }
 
-impl From<PublishError> for PresenceError {
+impl From<PublishError> for StoreError {
     fn from(error: PublishError) -> Self {
         match error {
             PublishError::Unavailable | PublishError::Unknown => Self::Unavailable,
