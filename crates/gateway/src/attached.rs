@@ -137,6 +137,11 @@ impl Shared {
                 }
                 Item::Consulted(word) => connections.consulted(word.0, word.1),
                 Item::Order(order) => connections.obey(order.0, order.1),
+                Item::Recheck(whom) => {
+                    if let Some(rest) = connections.recheck(whom) {
+                        self.lane.inbox.push(Item::Recheck(rest));
+                    }
+                }
                 Item::Count(count) => {
                     // Whoever asked may have given up.
                     let _ = count.1.send(connections.hub.count(count.0.as_deref()));

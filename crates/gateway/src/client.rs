@@ -22,7 +22,7 @@ use crate::stats::Dropped;
 mod plain;
 mod session;
 
-pub(crate) use plain::{Approval, Mode, Plain, Who};
+pub(crate) use plain::{Approval, Bearing, Mode, Plain, Who};
 pub(crate) use session::{Order, Session, Terms};
 
 /// Who is behind a connection, and how much of its allowance is used.
@@ -261,6 +261,15 @@ impl Client {
         match &mut self.talk {
             Talk::Session(session) => session.obey(order, at, actions),
             Talk::Plain(_) => {}
+        }
+    }
+
+    /// Tokens were revoked: adds what to do if one of the client's is among them.
+    pub(crate) fn recheck(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        match &mut self.talk {
+            Talk::Plain(plain) if plain.is_revoked(at.wall) => actions.push(Action::Close(Close::StateInvalidated)),
+            Talk::Plain(_) => {}
+            Talk::Session(session) => session.recheck(at, actions),
         }
     }
 

@@ -23,6 +23,7 @@ use crate::client::Order;
 use crate::directory::Directory;
 use crate::inbox::Item;
 use crate::lane::Lane;
+use crate::revocation::{Keeper, Revocation, Revocations, RevokeError};
 
 mod message;
 
@@ -37,6 +38,7 @@ pub(crate) struct Cluster {
     bus: Arc<dyn Bus>,
     directory: Arc<Directory>,
     lanes: Vec<Lane>,
+    keeper: Arc<Keeper>,
     name: String,
     started: std::time::Instant,
     /// Who waits for answers, by the number of the survey.
@@ -66,8 +68,16 @@ pub(crate) struct Survey {
 pub(crate) type Counts = Vec<(Channel, usize)>;
 
 impl Cluster {
-    pub(crate) fn new(bus: Arc<dyn Bus>, directory: Arc<Directory>, lanes: Vec<Lane>, name: String) -> Self {
+    pub(crate) fn new(
+        bus: Arc<dyn Bus>,
+        directory: Arc<Directory>,
+        lanes: Vec<Lane>,
+        name: String,
+        revocations: Arc<Revocations>,
+    ) -> Self {
+        let keeper = Keeper::new(Arc::clone(&bus), Arc::clone(&directory), lanes.clone(), revocations);
         Self {
+            keeper: Arc::new(keeper),
             bus,
             directory,
             lanes,
@@ -108,6 +118,21 @@ impl Cluster {
             let commands = Item::Commands(Box::new((place.connection, message)));
             self.lanes[place.lane].inbox.push(commands);
         }
+    }
+
+    /// What this node does about revocations.
+    pub(crate) fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
+    }
+
+    /// Has no node believe the tokens that `revocation` is about, and has everybody go who is connected with one. Returns when the bus has
+    /// taken it.
+    pub(crate) async fn revoke(&self, revocation: Revocation) -> Result<(), RevokeError> {
+        if self.keeper.note(&revocation).await? {
+            let message = Message::Revoke(revocation).encode();
+            self.bus.tell(Addressee::Everyone, message).await?;
+        }
+        Ok(())
     }
 
     /// Asks every node.
@@ -161,6 +186,7 @@ impl Cluster {
                 Ok(message) => self.pass_on_commands(session, message),
                 Err(error) => tracing::debug!(%error, "commands that cannot be read"),
             },
+            Ok(Message::Revoke(revocation)) => self.keeper.enforce(&revocation),
             Ok(Message::Ask { number, question }) => {
                 let cluster = Arc::clone(self);
                 tokio::spawn(async move { cluster.answer(from, number, question).await });

@@ -25,6 +25,7 @@ use crate::stats::{Dropped, Ended, LaneStats};
 
 mod connection;
 mod deadlines;
+mod recheck;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -76,6 +77,8 @@ pub(crate) struct Connections<W> {
     is_leaving: bool,
     /// Channels that are heard for connections that have to wait for others.
     arrived: HashMap<SocketKey, Vec<Interest>>,
+    /// Has just been entered in the directory.
+    newcomer: Option<SocketKey>,
     directory: Arc<Directory>,
     /// For the node; whoever owns the lane hands it over.
     pub(crate) asks: Vec<Ask>,
@@ -100,6 +103,7 @@ impl<W: Wire> Connections<W> {
             schedule: None,
             is_leaving: false,
             arrived: HashMap::new(),
+            newcomer: None,
             directory,
             asks: Vec::new(),
             actions: Vec::new(),
@@ -222,6 +226,10 @@ impl<W: Wire> Connections<W> {
             self.carry_out(key, action);
         }
         self.actions = actions;
+        if let Some(newcomer) = self.newcomer.take() {
+            // Its token was checked earlier, and nobody could find it until now.
+            self.recheck_one(newcomer);
+        }
     }
 
     fn carry_out(&mut self, key: SocketKey, action: Action) {
@@ -282,6 +290,7 @@ impl<W: Wire> Connections<W> {
             Action::Known { user, client, secret } => {
                 let lane = self.stats.lane;
                 self.directory.enter(user, client, secret, Place { lane, connection });
+                self.newcomer = Some(key);
                 if self.table.slab[key].client.is_known().is_some() {
                     self.begin_rhythm(key);
                 }

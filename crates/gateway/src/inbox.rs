@@ -23,6 +23,7 @@ use crate::client::{Client, Order};
 use crate::cluster::Counts;
 use crate::connections::ConnectionId;
 use crate::drain::Pace;
+use crate::hub::SocketKey;
 use crate::interest::Interest;
 
 /// One thing for a lane to do.
@@ -41,6 +42,8 @@ pub(crate) enum Item {
     Consulted(Box<(Asker, Result<Verdict<Reply>, Failure>)>),
     /// Something that the application wants of a connection.
     Order(Box<(ConnectionId, Order)>),
+    /// Tokens were revoked: have those go who are here with one.
+    Recheck(Recheck),
     /// Say how many subscribers the channels that match have.
     Count(Box<(Option<Arc<GlobMatcher>>, UnboundedSender<Counts>)>),
     /// Close every connection at this pace.
@@ -49,6 +52,14 @@ pub(crate) enum Item {
     Pause(Duration),
     /// End the lane.
     Stop,
+}
+
+/// Who may be here with a token that was revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recheck {
+    One(ConnectionId),
+    /// Everybody, from this key on.
+    From(SocketKey),
 }
 
 /// A connection on its way to its lane.

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix_server::ServerHandle;
 use bus::RedisConfigError;
@@ -29,6 +29,7 @@ use crate::lane::Lane;
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeThread, Parts};
 use crate::outbound::Outbound;
+use crate::revocation::Revocation;
 use crate::server::Sockets;
 use crate::token::Verifier;
 
@@ -69,6 +70,7 @@ mod presence;
 mod reactor;
 mod relay;
 mod rest;
+mod revocation;
 mod server;
 mod stats;
 mod streams;
@@ -77,6 +79,9 @@ mod token;
 mod upgrade;
 
 pub use tls::TlsError;
+
+/// How long nobody is let in because it is not known yet which tokens are revoked.
+const READING: Duration = Duration::from_secs(3);
 
 /// A running node.
 pub struct Gateway {
@@ -122,6 +127,9 @@ pub enum StartError {
     #[error("cannot set up metrics")]
     Metrics(#[from] prometheus::Error),
 }
+
+/// Why something that a node was asked for was not done.
+type Refused = Box<dyn std::error::Error + Send + Sync>;
 
 /// How a drain ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,6 +234,12 @@ impl Gateway {
         if let Some(bare) = &mut bare {
             bare.confirmed().await;
         }
+        if tokio::time::timeout(READING, node.cluster.keeper().loaded())
+            .await
+            .is_err()
+        {
+            tracing::warn!("it cannot be read yet which tokens are revoked, so none is until it can");
+        }
         // Not before: clients and load balancers would be left hanging in the backlog instead of trying another node.
         let public_listener = listen(public_socket, public, backlog)?;
         let public_server = server::start(&node, Arc::clone(&outbound), sockets, public_listener, lane_count)?;
@@ -270,6 +284,20 @@ impl Gateway {
     #[doc(hidden)]
     pub fn pause_lane(&self, lane: usize, pause: Duration) {
         self.node.lanes[lane].inbox.push(Item::Pause(pause));
+    }
+
+    /// Has no node believe a token any more, by its name, until it would be over anyway.
+    #[doc(hidden)]
+    pub async fn revoke_token(&self, id: &str, until: Option<SystemTime>) -> Result<(), Refused> {
+        let revocation = Revocation::of_token(id.to_owned(), until, SystemTime::now())?;
+        Ok(self.node.cluster.revoke(revocation).await?)
+    }
+
+    /// Has no node believe the tokens of a user any more that were made earlier.
+    #[doc(hidden)]
+    pub async fn invalidate_user_tokens(&self, user: &str, issued_before: SystemTime) -> Result<(), Refused> {
+        let revocation = Revocation::of_user(user.to_owned(), issued_before, None, SystemTime::now())?;
+        Ok(self.node.cluster.revoke(revocation).await?)
     }
 
     /// Leaves: not ready at once, still accepting for `drain.delay`, then closing everybody over `drain.window`. Ends when the last

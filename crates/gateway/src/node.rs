@@ -100,6 +100,8 @@ impl Node {
             },
             closes: limits.message_excess == Excess::Close,
         };
+        let revocations = Arc::clone(tokens.revocations());
+        let cluster = Cluster::new(Arc::clone(&bus), directory, lanes.clone(), name.clone(), revocations);
         let rules = Arc::new(ChannelRules::new(&config));
         let terms = Terms {
             rules: Arc::clone(&rules),
@@ -120,7 +122,7 @@ impl Node {
         Self {
             rules,
             terms: Arc::new(terms),
-            cluster: Arc::new(Cluster::new(Arc::clone(&bus), directory, lanes.clone(), name.clone())),
+            cluster: Arc::new(cluster),
             echoes,
             message_limit: Some(message_limit).filter(|limit| limit.rate.per_second > 0),
             config,

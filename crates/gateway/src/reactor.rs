@@ -177,6 +177,11 @@ impl Reactor {
             Item::Commands(_) => unreachable!("sockets bring their commands themselves"),
             Item::Consulted(word) => self.connections.consulted(word.0, word.1),
             Item::Order(order) => self.connections.obey(order.0, order.1),
+            Item::Recheck(whom) => {
+                if let Some(rest) = self.connections.recheck(whom) {
+                    self.lane.inbox.push(Item::Recheck(rest));
+                }
+            }
             Item::Count(count) => {
                 // Whoever asked may have given up.
                 let _ = count.1.send(self.connections.hub.count(count.0.as_deref()));

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::config::{HmacAlgorithm, Tokens};
+use crate::revocation::Revocations;
 use claims::{Claims, SubscriptionClaims};
 use keys::Keys;
 
@@ -122,6 +123,9 @@ pub(crate) enum Flaw {
     /// For a subscription, and given as one for a connection.
     #[error("it is for a subscription (channel), not for a connection")]
     ForSubscription,
+    /// It was taken back.
+    #[error("it is revoked")]
+    Revoked,
     /// For a connection, and given as one for a subscription.
     #[error("it is for a connection, not for a subscription (no channel)")]
     ForConnection,
@@ -145,6 +149,7 @@ pub(crate) struct Verifier {
     remote: Option<remote::Remote>,
     /// Replaced as a whole; a check works with the keys that there were when it began.
     keys: RwLock<Arc<Keys>>,
+    revocations: Arc<Revocations>,
 }
 
 impl From<HmacAlgorithm> for Algorithm {
@@ -184,6 +189,7 @@ impl Verifier {
                 local: keys.into(),
                 ..Keys::default()
             })),
+            revocations: Arc::default(),
         };
         Ok((verifier, inventory))
     }
@@ -211,7 +217,9 @@ impl Verifier {
         }
         self.check_origin(&claims)?;
         self.check_times(&claims, now)?;
-        claims.connection(now)
+        let claims = claims.connection(now)?;
+        self.check_revocations(&claims.user, &claims.origin, now)?;
+        Ok(claims)
     }
 
     /// Checks a token with which `client`, whose user is `user`, subscribes to `channel` or stays subscribed.
@@ -243,7 +251,14 @@ impl Verifier {
         if claims.read::<String>("client")?.is_some_and(|wanted| wanted != client) {
             return Err(TokenError::WrongSubject(Subject::Client));
         }
-        claims.subscription(now)
+        let claims = claims.subscription(now)?;
+        self.check_revocations(user, &claims.origin, now)?;
+        Ok(claims)
+    }
+
+    /// Tokens that are not believed, though nothing is wrong about them.
+    pub(crate) fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
     }
 
     /// The claims of `token`, if its signature is right.
@@ -280,6 +295,13 @@ impl Verifier {
         match wanted.is_empty() || claims.audience()?.iter().any(|audience| wanted.contains(audience)) {
             true => Ok(()),
             false => Err(Flaw::Audience),
+        }
+    }
+
+    fn check_revocations(&self, user: &str, origin: &Origin, now: SystemTime) -> Result<(), Flaw> {
+        match self.revocations.is_revoked(user, origin, now) {
+            true => Err(Flaw::Revoked),
+            false => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use bus::Outgoing;
 use bytes::Bytes;
@@ -14,7 +14,9 @@ use super::Action;
 use crate::allowance::Allowance;
 use crate::ask::Attendance;
 use crate::backend::{Call, Caller, Failure, Question, Reply, Verdict};
+use crate::revocation::Revocations;
 use crate::stats::Dropped;
+use crate::token::Origin;
 
 /// A plain WebSocket in its channel.
 pub(crate) struct Plain {
@@ -64,6 +66,14 @@ impl Approval {
 pub(crate) struct Who {
     pub(crate) client: Uuid,
     pub(crate) user: Arc<str>,
+    /// What it came with; `None`: no token.
+    pub(crate) bearing: Option<Box<Bearing>>,
+}
+
+/// A token that somebody is here with.
+pub(crate) struct Bearing {
+    pub(crate) token: Origin,
+    pub(crate) revocations: Arc<Revocations>,
 }
 
 /// What becomes of the messages of a plain WebSocket.
@@ -185,6 +195,19 @@ impl Plain {
             }
         });
         actions.extend(next);
+    }
+
+    /// Whether it came with a token that is not believed any more.
+    pub(super) fn is_revoked(&self, now: SystemTime) -> bool {
+        let Some(Who {
+            user,
+            bearing: Some(bearing),
+            ..
+        }) = self.who.as_deref()
+        else {
+            return false;
+        };
+        bearing.revocations.is_revoked(user, &bearing.token, now)
     }
 
     /// Says where others see it that the client has come.

@@ -11,17 +11,17 @@ use std::time::Instant;
 use bus::Outgoing;
 use bytes::Bytes;
 use protocol::dialect::{DecodeError, Requests};
-use protocol::event::Answer;
+use protocol::event::{Answer, Unsubscribed};
 use protocol::{Attributes, Channel, ClientInfo, Close, Command, CommandError, Request};
 use uuid::Uuid;
 
-use super::{Action, Moment, Origin};
+use super::{Action, Moment, Notice, Origin};
 use crate::allowance::{Allowance, ByChannel, Rate};
 use crate::ask::Reading;
 use crate::backend::{Backend, Event};
 use crate::channel_rules::{ChannelRules, Right};
 use crate::config::{Centrifuge, Rates};
-use crate::token::Verifier;
+use crate::token::{self, Verifier};
 
 mod arrival;
 mod consult;
@@ -252,6 +252,27 @@ impl Session {
                 true => self.consult_sub_refresh(channel, actions),
                 false => self.subscription_expired(channel, actions),
             }
+        }
+    }
+
+    /// Tokens were revoked: ends what came with one of them. The client is to ask for new ones.
+    pub(super) fn recheck(&mut self, at: Moment, actions: &mut Vec<Action>) {
+        let Stage::Known(identity) = &self.stage else {
+            return;
+        };
+        let revocations = self.terms.tokens.revocations();
+        let is_revoked = |token: &Option<Box<token::Origin>>| {
+            let token = token.as_deref();
+            token.is_some_and(|token| revocations.is_revoked(&identity.user, token, at.wall))
+        };
+        if is_revoked(&identity.token) {
+            return actions.push(Action::Close(Close::StateInvalidated));
+        }
+        let revoked = self.subscriptions.iter().filter(|(_, it)| is_revoked(&it.token));
+        for channel in revoked.map(|(channel, _)| channel.clone()).collect::<Vec<_>>() {
+            self.unsubscribe(&channel, actions);
+            let why = Unsubscribed::StateInvalidated;
+            actions.push(Action::Tell(Notice::Unsubscribed { channel, why }));
         }
     }
 

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::client::Order;
 use crate::grant::{Grant, Overrides};
+use crate::revocation::Revocation;
 
 /// One thing that a node tells.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub(super) enum Message {
     Order { whom: Whom, order: Wish },
     /// Your connection of that name has said this.
     Commands { session: Uuid, data: Said },
+    /// Do not believe these tokens.
+    Revoke(Revocation),
     /// Tell me this.
     Ask { number: u64, question: Question },
     /// You have asked for this.

@@ -18,9 +18,10 @@ use crate::allowance::Allowance;
 use crate::ask::Attendance;
 use crate::backend::{Call, Caller, Event, Question, Reply, Verdict};
 use crate::channel_rules::{Entry, Right, Standing};
-use crate::client::{Approval, Mode, Plain, Who};
+use crate::client::{Approval, Bearing, Mode, Plain, Who};
 use crate::grant::Grant;
 use crate::node::Node;
+use crate::token::Origin;
 
 /// Who comes.
 struct Visitor {
@@ -33,8 +34,8 @@ struct Visitor {
     expires: Option<SystemTime>,
     /// What a token or the backend lets it have in the channel.
     grant: Option<Grant>,
-    /// It has brought a token.
-    has_token: bool,
+    /// The token that it has brought.
+    token: Option<Origin>,
 }
 
 /// Lets a client come to `channel`, or not.
@@ -55,7 +56,7 @@ pub(super) async fn admit(
             ask_backend(node, request, channel, &mut visitor).await?;
             Standing::Subscribed
         }
-        Entry::Token | Entry::Backend if visitor.has_token => return Err(Refusal::Forbidden),
+        Entry::Token | Entry::Backend if visitor.token.is_some() => return Err(Refusal::Forbidden),
         Entry::Token | Entry::Backend => return Err(Refusal::NoToken),
     };
     let asks = node.terms.asks(Event::Publish);
@@ -74,7 +75,7 @@ pub(super) async fn admit(
         }));
     }
     limit(&mut plain, right);
-    place(&mut plain, right, channel, visitor);
+    place(&mut plain, node, right, channel, visitor);
     Ok(plain)
 }
 
@@ -85,7 +86,7 @@ fn visitor(node: &Node, token: Option<&str>, channel: &Channel) -> Result<Visito
         info: Bytes::new(),
         expires: None,
         grant: None,
-        has_token: token.is_some(),
+        token: None,
     };
     if let Some(token) = token {
         let bearer = node.terms.tokens.bearer(token, channel, SystemTime::now());
@@ -93,6 +94,7 @@ fn visitor(node: &Node, token: Option<&str>, channel: &Channel) -> Result<Visito
         visitor.user = bearer.user;
         visitor.info = bearer.info.unwrap_or_default();
         (visitor.expires, visitor.grant) = (bearer.expires, bearer.grant);
+        visitor.token = Some(bearer.origin);
     }
     Ok(visitor)
 }
@@ -153,12 +155,12 @@ fn limit(plain: &mut Plain, right: &Right<'_>) {
 }
 
 /// Sets how others see the visitor, and how long it may stay.
-fn place(plain: &mut Plain, right: &Right<'_>, channel: &Channel, visitor: Visitor) {
+fn place(plain: &mut Plain, node: &Node, right: &Right<'_>, channel: &Channel, visitor: Visitor) {
     let grant = visitor.grant.unwrap_or_default();
     let is_present = grant.overrides.presence.unwrap_or(right.rule().presence);
     let is_announced = grant.overrides.join_leave.unwrap_or(right.rule().join_leave);
     let is_seen = is_present || is_announced;
-    if right.is_bare || !is_seen && !visitor.has_token {
+    if right.is_bare || !is_seen && visitor.token.is_none() {
         return;
     }
     plain.expires = visitor
@@ -167,6 +169,10 @@ fn place(plain: &mut Plain, right: &Right<'_>, channel: &Channel, visitor: Visit
     plain.who = Some(Box::new(Who {
         client: visitor.id,
         user: visitor.user.as_str().into(),
+        bearing: visitor.token.map(|token| {
+            let revocations = Arc::clone(node.terms.tokens.revocations());
+            Box::new(Bearing { token, revocations })
+        }),
     }));
     plain.place = is_seen.then(|| {
         Box::new(Attendance {

@@ -69,7 +69,8 @@ impl NodeThread {
         ))
     }
 
-    /// Starts the tasks: `deliver` and `serve` of the relay, `attend` for presence, `keys` for tokens, and `pulse`.
+    /// Starts the tasks: `deliver` and `serve` of the relay, `attend` for presence, `keys` and
+    /// `revocations` for tokens, and `pulse`.
     pub(crate) fn run(&self, node: &Arc<Node>, outbound: Arc<Outbound>, public: SocketAddr) {
         let events = self
             .events
@@ -90,6 +91,8 @@ impl NodeThread {
         self.runtime.spawn(vital("pulse", pulse(Arc::clone(node), public)));
         let keys = keep_keys(Arc::clone(&node.terms.tokens));
         self.runtime.spawn(vital("keys", keys));
+        let revocations = Arc::clone(node.cluster.keeper()).keep();
+        self.runtime.spawn(vital("revocations", revocations));
     }
 
     /// Ends the tasks and the thread.

@@ -19,7 +19,7 @@ use crate::backend::Event;
 use crate::channel_rules::Entry;
 use crate::client::{Action, Moment};
 use crate::grant::Grant;
-use crate::token::{ConnectionClaims, TokenError};
+use crate::token::{ConnectionClaims, Origin, TokenError};
 
 /// Who a client is.
 #[derive(Debug, Default)]
@@ -32,6 +32,8 @@ pub(super) struct Identity {
     pub(super) expires: Option<Expiry>,
     /// The backend has let it in, and says how long.
     pub(super) is_of_backend: bool,
+    /// The token that says so; `None`: none does.
+    pub(super) token: Option<Box<Origin>>,
 }
 
 /// A client on its way in.
@@ -285,6 +287,7 @@ impl Identity {
             info: claims.info.unwrap_or_default(),
             expires: claims.expires.map(|expires| Expiry::by_client(at.until(expires))),
             is_of_backend: false,
+            token: Some(Box::new(claims.origin)),
         };
         (identity, claims.channels)
     }

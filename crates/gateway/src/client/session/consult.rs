@@ -216,6 +216,7 @@ impl Session {
             info: granted.info.unwrap_or_default(),
             expires: granted.expires.map(|expires| Expiry::by_server(at.until(expires))),
             is_of_backend: true,
+            token: None,
         };
         let channels = granted.channels.into_iter().map(|(channel, subscription)| {
             let expires = subscription.expires.map(|expires| Expiry::by_server(at.until(expires)));

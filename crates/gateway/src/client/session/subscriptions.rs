@@ -17,7 +17,7 @@ use crate::backend::Event;
 use crate::channel_rules::{Entry, Right, Standing};
 use crate::client::{Action, Hearing, Moment, Notice};
 use crate::grant::Grant;
-use crate::token::TokenError;
+use crate::token::{Origin, TokenError};
 
 /// A channel that a client has, or will have.
 pub(super) struct Subscription {
@@ -27,10 +27,20 @@ pub(super) struct Subscription {
     pub(super) expires: Option<Expiry>,
     /// What others in the channel may see of it; JSON, may be empty.
     pub(super) info: Bytes,
+    /// The token that it came with; `None`: none of its own.
+    pub(super) token: Option<Box<Origin>>,
     /// It is counted as present.
     is_present: bool,
     /// Others are told that it comes and goes.
     is_announced: bool,
+}
+
+/// That a client may subscribe, by whose word, and how.
+struct Admitted {
+    source: Source,
+    grant: Grant,
+    expires: Option<Expiry>,
+    token: Option<Box<Origin>>,
 }
 
 /// When something ends, unless somebody shows that it may go on.
@@ -55,6 +65,8 @@ pub(super) struct Wish {
     is_heard: bool,
     /// The client wants to know what it missed.
     recovers: bool,
+    /// The token for it, if there was one.
+    token: Option<Box<Origin>>,
     data: Bytes,
     /// The client asked to hear who comes and goes.
     joins: bool,
@@ -120,6 +132,7 @@ impl Subscription {
             source,
             expires,
             info: Bytes::new(),
+            token: None,
             is_present: false,
             is_announced: false,
         }
@@ -152,6 +165,7 @@ impl Wish {
             is_asked_about: false,
             is_heard: false,
             recovers,
+            token: None,
             data: Bytes::new(),
             joins: false,
             delta: false,
@@ -198,7 +212,7 @@ impl Session {
         if admitted.is_none() {
             self.consult_subscribe(id, &asked, actions);
         }
-        let wish = Wish {
+        let mut wish = Wish {
             is_asked_about: admitted.is_none(),
             joins: asked.join_leave,
             delta: asked.delta,
@@ -206,7 +220,13 @@ impl Session {
             ..Wish::new(Why::Request(id), asked.recover.is_some())
         };
         match admitted {
-            Some((source, grant, expires)) => {
+            Some(Admitted {
+                source,
+                grant,
+                expires,
+                token,
+            }) => {
+                wish.token = token;
                 self.ask(asked.channel, &right, source, grant, expires, wish, actions);
             }
             // The channel is its own meanwhile.
@@ -219,15 +239,17 @@ impl Session {
     }
 
     /// By whose word a client may subscribe as it asks to; `None`: the backend has to be asked.
-    fn admit(
-        &self,
-        asked: &Subscribe,
-        right: &Right<'_>,
-        at: Moment,
-    ) -> Result<Option<(Source, Grant, Option<Expiry>)>, Denial> {
+    fn admit(&self, asked: &Subscribe, right: &Right<'_>, at: Moment) -> Result<Option<Admitted>, Denial> {
         match right.entry(&asked.channel, self.user()) {
             Entry::Closed => return Err(CommandError::PermissionDenied.into()),
-            Entry::Open if asked.token.is_empty() => return Ok(Some((Source::Rule, Grant::default(), None))),
+            Entry::Open if asked.token.is_empty() => {
+                return Ok(Some(Admitted {
+                    source: Source::Rule,
+                    grant: Grant::default(),
+                    expires: None,
+                    token: None,
+                }));
+            }
             Entry::Backend if asked.token.is_empty() && self.terms.asks(Event::Subscribe) => return Ok(None),
             Entry::Token | Entry::Backend if asked.token.is_empty() => {
                 return Err(CommandError::PermissionDenied.into());
@@ -242,7 +264,12 @@ impl Session {
         match claims {
             Ok(claims) => {
                 let expires = claims.expires.map(|expires| Expiry::by_client(at.until(expires)));
-                Ok(Some((Source::Token, claims.grant, expires)))
+                Ok(Some(Admitted {
+                    source: Source::Token,
+                    grant: claims.grant,
+                    expires,
+                    token: Some(Box::new(claims.origin)),
+                }))
             }
             Err(TokenError::Expired(_)) => Err(CommandError::TokenExpired.into()),
             Err(TokenError::Lapsed) => Err(CommandError::Expired.into()),
@@ -280,6 +307,7 @@ impl Session {
         wish.delta &= rule.delta && self.secret.is_none() && wish.filter.is_none() && !right.is_bare;
         wish.data = grant.data.unwrap_or_default();
         wish.is_asked_about = false;
+        let token = wish.token.take();
         actions.push(Action::Subscribe {
             channel: channel.clone(),
             window: rule.window,
@@ -287,6 +315,7 @@ impl Session {
         });
         let mut subscription = Subscription::new(source, expires, wish);
         subscription.info = grant.info.unwrap_or_default();
+        subscription.token = token;
         subscription.is_present = is_present && !right.is_bare;
         subscription.is_announced = is_announced && !right.is_bare;
         self.subscriptions.insert(channel, subscription);
@@ -491,6 +520,9 @@ impl Session {
                 let expires = claims.expires.map(|expires| Expiry::by_client(at.until(expires)));
                 if let Some(subscription) = self.subscriptions.get_mut(channel) {
                     subscription.expires = expires;
+                    if subscription.source == Source::Token {
+                        subscription.token = Some(Box::new(claims.origin));
+                    }
                 }
                 let expires = expires.and_then(|expires| expires.told(at));
                 actions.push(answer(id, Ok(Answer::SubRefreshed { expires })));

@@ -279,3 +279,53 @@ fn subscriptions() {
     let token = signed(&json!({"alg": "HS256"}), &json!({"exp": END, "channel": "news"}));
     assert!(verifier.subscription(&token, "", "c1", &news, at(NOW)).is_ok());
 }
+
+#[test]
+fn revoked_tokens() {
+    use crate::revocation::Revocation;
+
+    let verifier = verifier(&settings());
+    let channel = Channel::parse("room").expect("a channel");
+    let add = |revocation: Revocation| assert!(verifier.revocations().add(&revocation, at(NOW)));
+    add(Revocation::of_token("t1".into(), Some(at(NOW + 60)), at(NOW)).expect("short"));
+    add(Revocation::of_user("anna".into(), at(NOW), None, at(NOW)).expect("short"));
+    let revoked = Err(TokenError::Invalid(Flaw::Revoked));
+    for (claims, expected) in [
+        (json!({"exp": END, "jti": "t1"}), revoked.clone()),
+        (json!({"exp": END, "jti": "t2"}), Ok(())),
+        (json!({"exp": END, "sub": "anna", "iat": NOW - 1}), revoked.clone()),
+        (json!({"exp": END, "sub": "anna", "iat": NOW}), Ok(())),
+        (json!({"exp": END, "sub": "anna"}), revoked.clone()),
+        (
+            json!({"exp": NOW, "jti": "t1"}),
+            Err(TokenError::Expired(Untimely::Over)),
+        ),
+    ] {
+        let user = claims["sub"].as_str().unwrap_or_default();
+        let mut of_subscription = claims.clone();
+        of_subscription["channel"] = json!("room");
+        let sign = |claims| signed(&json!({"alg": "HS256"}), claims);
+        let (connection, subscription) = (sign(&claims), sign(&of_subscription));
+        assert_eq!(
+            verifier.connection(&connection, at(NOW)).map(drop),
+            expected,
+            "{claims}"
+        );
+        let found = verifier
+            .subscription(&subscription, user, "c", &channel, at(NOW))
+            .map(drop);
+        assert_eq!(found, expected, "{claims}");
+        for token in [&connection, &subscription] {
+            assert_eq!(
+                verifier.bearer(token, &channel, at(NOW)).map(drop),
+                expected,
+                "{claims}"
+            );
+        }
+    }
+    let t1 = signed(&json!({"alg": "HS256"}), &json!({"exp": END, "jti": "t1"}));
+    assert!(
+        verifier.connection(&t1, at(NOW + 60)).is_ok(),
+        "it is not revoked for longer"
+    );
+}
