@@ -15,6 +15,7 @@ mod interop;
 mod limits;
 mod outage;
 mod presence;
+mod revocation;
 mod slow;
 mod streams;
 mod support;

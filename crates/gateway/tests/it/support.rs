@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gateway::config::{Config, Secret, Transport};
 use gateway::{Drained, Gateway};
@@ -59,10 +59,19 @@ pub(crate) struct Server {
 
 enum Order {
     Pause(usize, Duration),
+    Revoke(Revoke, mpsc::Sender<Result<(), String>>),
     Drain {
         hurry: oneshot::Receiver<()>,
         done: mpsc::Sender<Drained>,
     },
+}
+
+/// Which tokens are to be believed no more.
+pub(crate) enum Revoke {
+    /// This one, until then.
+    Token(String, Option<SystemTime>),
+    /// All of a user that were made before.
+    User(String, SystemTime),
 }
 
 /// A gateway that is leaving.
@@ -146,6 +155,14 @@ impl Server {
         self.order(Order::Pause(lane, pause));
     }
 
+    /// Has tokens revoked; what it says against that.
+    #[track_caller]
+    pub(crate) fn revoke(&self, revoke: Revoke) -> Result<(), String> {
+        let (done, outcome) = mpsc::channel();
+        self.order(Order::Revoke(revoke, done));
+        outcome.recv_timeout(PATIENCE).expect("an answer")
+    }
+
     /// Begins to leave.
     pub(crate) fn drain(&self) -> Draining {
         let (hurry, hurried) = oneshot::channel();
@@ -193,6 +210,13 @@ async fn run(
     while let Some(order) = orders.recv().await {
         match order {
             Order::Pause(lane, pause) => gateway.pause_lane(lane, pause),
+            Order::Revoke(revoke, done) => {
+                let outcome = match revoke {
+                    Revoke::Token(id, until) => gateway.revoke_token(&id, until).await,
+                    Revoke::User(user, before) => gateway.invalidate_user_tokens(&user, before).await,
+                };
+                let _ = done.send(outcome.map_err(|error| error.to_string()));
+            }
             Order::Drain { hurry, done } => {
                 let hurried = async {
                     if hurry.await.is_err() {

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Server, Socket, config, on_both_transports, upgrade};
 
-const PATH: &str = "/connection/websocket";
+pub(crate) const PATH: &str = "/connection/websocket";
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
-fn with_rules(mut config: Config) -> Config {
+pub(crate) fn with_rules(mut config: Config) -> Config {
     let rule = |pattern: &str, subscribe, publish| ChannelRule {
         r#match: pattern.parse().expect("a pattern"),
         subscribe,
@@ -31,7 +31,7 @@ fn with_rules(mut config: Config) -> Config {
 }
 
 /// A token that expires in so many seconds.
-fn token(seconds: i64, mut claims: Value) -> String {
+pub(crate) fn token(seconds: i64, mut claims: Value) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     claims["exp"] = json!(i64::try_from(now.as_secs()).expect("a time") + seconds);
     let part = |json: &Value| base64_url(json.to_string().as_bytes());
@@ -47,18 +47,18 @@ fn base64_url(bytes: &[u8]) -> String {
 }
 
 #[track_caller]
-fn asks(socket: &mut Socket, command: &Value) -> Value {
+pub(crate) fn asks(socket: &mut Socket, command: &Value) -> Value {
     socket.send(command.to_string());
     told(socket)
 }
 
 #[track_caller]
-fn told(socket: &mut Socket) -> Value {
+pub(crate) fn told(socket: &mut Socket) -> Value {
     serde_json::from_str(&socket.text()).expect("JSON")
 }
 
 #[track_caller]
-fn connected(server: &Server, claims: Value) -> (Socket, Value) {
+pub(crate) fn connected(server: &Server, claims: Value) -> (Socket, Value) {
     let mut socket = server.client_of(PATH);
     let mut answer = asks(&mut socket, &json!({"id": 1, "connect": {"token": token(60, claims)}}));
     (socket, answer["connect"].take())
