@@ -32,7 +32,10 @@ const settings = {
   admin: { address: '127.0.0.1:0', api_key: apiKey },
   raw: { channel: '' },
   tokens: { hmac_secret: secret, require_exp: false },
-  centrifuge: { anonymous: true, channels: 1100, ping_interval: '2s', pong_timeout: '1500ms', refresh_grace: '3s', pending_commands: 4096 },
+  centrifuge: {
+    transports: ['websocket', 'http_stream', 'sse', 'uni_websocket', 'uni_http_stream', 'uni_sse'],
+    anonymous: true, channels: 1100, ping_interval: '2s', pong_timeout: '1500ms', refresh_grace: '3s', pending_commands: 4096,
+  },
   // A thousand subscriptions in JSON are more than the default.
   limits: { message_size: '256KiB' },
   drain: { delay: '200ms', window: '500ms', timeout: '3s' },
@@ -65,13 +68,13 @@ async function startRedis(port) {
   return { ...redis, port: at };
 }
 
-/** Starts the pair. Gives `{ a, b, redis, ... }`; each node has `ws`, `raw(channel)` and `program`. */
+/** Starts the pair. Gives `{ a, b, redis, ... }`; each node has `ws`, `http`, `raw(channel)` and `program`. */
 async function startCluster() {
   const cluster = { redis: await startRedis(), parts: [] };
   const node = async (name) => {
     const one = await startFanfare(toml(settings), { REDIS_URL: `redis://127.0.0.1:${cluster.redis.port}`, FANFARE__NODE__NAME: name });
     cluster.parts.push(one);
-    return { ...one, name, raw: (channel) => `ws://127.0.0.1:${one.port}/raw/${encodeURIComponent(channel)}` };
+    return { ...one, name, http: `http://127.0.0.1:${one.port}`, raw: (channel) => `ws://127.0.0.1:${one.port}/raw/${encodeURIComponent(channel)}` };
   };
   [cluster.a, cluster.b] = await Promise.all([node('a'), node('b')]);
 

@@ -95,10 +95,10 @@ class Case {
 
   // --- clients
 
-  /** A client that has not connected yet. `seen` has what it is told. */
+  /** A client of a node, or of an address, that has not connected yet. `seen` has what it is told. */
   client(node, options = {}) {
-    const { encoding = this.encoding, name = 'client', ...rest } = options;
-    const client = new sdk[encoding](node.ws ?? node, { websocket: WebSocket, minReconnectDelay: 50, maxReconnectDelay: 200, ...rest });
+    const { encoding = this.encoding, name = 'client', transports, ...rest } = options;
+    const client = new sdk[encoding](transports ?? node.ws ?? node, { websocket: WebSocket, minReconnectDelay: 50, maxReconnectDelay: 200, ...rest });
     client.encoding = encoding;
     client.seen = new Seen(name);
     for (const event of clientEvents) client.on(event, (context) => client.seen.add(event, context));
