@@ -330,6 +330,8 @@ section! {
         connections: usize as Number = 100_000;
         /// Most connections of one address; 0 turns it off.
         connections_per_address: usize as Number = 0;
+        /// Most connections of one user at one node; 0 turns it off. One of whom nobody has said who it is does not count.
+        connections_per_user: usize as Number = 0;
         /// Most unfinished handshakes per worker; more wait in the kernel, or with attached sockets are refused.
         handshakes: usize as Number = 256;
         /// Most unfinished handshakes of one address; 0 turns it off. Trusted proxies are exempt.

@@ -54,6 +54,8 @@ pub(crate) struct LaneSettings {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) rhythm: Rhythm,
+    /// Most connections of one user at this node; 0 for no limit.
+    pub(crate) connections_per_user: usize,
     /// How long what waits may be written after a drain's Close.
     pub(crate) drain_timeout: Duration,
 }
@@ -289,7 +291,15 @@ impl<W: Wire> Connections<W> {
             }
             Action::Known { user, client, secret } => {
                 let lane = self.stats.lane;
-                self.directory.enter(user, client, secret, Place { lane, connection });
+                let most = match user.is_empty() {
+                    // Nobody in particular may be many.
+                    true => 0,
+                    false => self.settings.connections_per_user,
+                };
+                let of_user = self.directory.enter(user, client, secret, Place { lane, connection });
+                if most > 0 && of_user > most {
+                    return self.close(key, Close::ConnectionLimit);
+                }
                 self.newcomer = Some(key);
                 if self.table.slab[key].client.is_known().is_some() {
                     self.begin_rhythm(key);

@@ -41,8 +41,8 @@ struct Listed {
 }
 
 impl Directory {
-    /// `client` of `user` is known, at `place`; `secret` names it in requests that come apart from its connection.
-    pub(crate) fn enter(&self, user: Arc<str>, client: Uuid, secret: Option<Uuid>, place: Place) {
+    /// `client` of `user` is known, at `place`; `secret` names it in requests that come apart from its connection. Returns how many of the user there are now.
+    pub(crate) fn enter(&self, user: Arc<str>, client: Uuid, secret: Option<Uuid>, place: Place) -> usize {
         let mut tables = self.0.lock();
         let of_user = tables
             .by_user
@@ -50,6 +50,7 @@ impl Directory {
             .or_insert_with(|| Vec::with_capacity(1));
         let at = u32::try_from(of_user.len()).unwrap_or(u32::MAX);
         of_user.push(client);
+        let count = of_user.len();
         if let Some(secret) = secret {
             tables.by_secret.insert(secret, client);
         }
@@ -63,6 +64,7 @@ impl Directory {
                 secret,
             },
         );
+        count
     }
 
     /// `client` has left, if it was here.

@@ -412,6 +412,7 @@ fn lane_settings(config: &Config, lanes: usize) -> LaneSettings {
             ping_interval: config.centrifuge.ping_interval,
             pong_timeout: config.centrifuge.pong_timeout,
         },
+        connections_per_user: limits.connections_per_user,
         ping_timeout: config.ping.timeout,
         drain_timeout: config.drain.timeout,
     }

@@ -40,6 +40,7 @@ const SETTINGS: LaneSettings = LaneSettings {
         ping_interval: Duration::from_secs(25),
         pong_timeout: Duration::from_secs(8),
     },
+    connections_per_user: 0,
     drain_timeout: Duration::from_secs(3600),
 };
 

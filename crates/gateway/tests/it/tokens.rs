@@ -71,6 +71,7 @@ on_both_transports! {
     what_expires_is_over
     plain_websockets_with_tokens
     a_closed_channel_is_closed_every_way
+    a_user_may_have_so_many_connections
 }
 
 fn a_connection_by_token(transport: Transport) {
@@ -263,4 +264,22 @@ fn a_closed_channel_is_closed_every_way(transport: Transport) {
         server.ask(upgrade(&format!("/raw/closed?token={own}"), &[])).status,
         403
     );
+}
+
+fn a_user_may_have_so_many_connections(transport: Transport) {
+    let mut config = with_rules(config(transport));
+    config.limits.connections_per_user = 2;
+    let server = Server::start(config);
+    let (_first, _) = connected(&server, json!({"sub": "anna"}));
+    let (second, _) = connected(&server, json!({"sub": "anna"}));
+    let third = |server: &Server| {
+        let mut socket = server.client_of(PATH);
+        socket.send(json!({"id": 1, "connect": {"token": token(60, json!({"sub": "anna"}))}}).to_string());
+        socket
+    };
+    assert_eq!(third(&server).close(), (Some(3504), "connection limit".into()));
+    let (_other, _) = connected(&server, json!({"sub": "bert"}));
+    second.leave();
+    server.wait_for_connections(2);
+    assert_eq!(told(&mut third(&server))["id"], json!(1));
 }
