@@ -24,6 +24,7 @@ const channels = [
   { match: 'small:*', ...everything, message_size: '64B' },
   { match: 'slow:*', ...everything, publish_rate: 2 },
   { match: 'tagged:*', ...everything, tags_filter: true },
+  { match: 'delta:*', ...everything, delta: true },
   { match: 'nobody:*' },
 ];
 

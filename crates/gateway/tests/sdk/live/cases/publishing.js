@@ -102,6 +102,21 @@ module.exports = {
     assert.deepEqual(await everybody(4), [said, said, said, said]);
   },
 
+  async 'what comes as a difference to the one before is whole again, beside those who did not ask for it'(c, { a, b }) {
+    const channel = c.channel('delta:prices');
+    const quote = (price) => ({ symbol: 'ACME', venue: 'a text that is long enough to make a difference worth sending, größe 😀', price });
+    const [sender, plain] = await c.both({ a, b }, channel);
+    const nearby = await c.subscribed(await c.connected(a), channel, { delta: 'fossil' });
+    const far = await c.subscribed(await c.connected(b, { encoding: other[c.encoding] }), channel, { delta: 'fossil' });
+    const said = [quote(1), quote(2), quote(2), { other: true }, quote(3), 'text', quote(4)];
+    for (const one of said.slice(0, 4)) await sender.say(one);
+    await Promise.all([sender, plain, nearby, far].map((one) => one.hears(4)));
+    const late = await c.subscribed(await c.connected(b), channel, { delta: 'fossil' });
+    for (const one of said.slice(4)) await sender.say(one);
+    for (const one of [sender, plain, nearby, far]) assert.deepEqual(await one.hears(said.length), said);
+    assert.deepEqual(await late.hears(3), said.slice(4));
+  },
+
   async 'two channels do not mix'(c, { a, b }) {
     const [here, there] = [await c.both({ a, b }, c.channel('open:here')), await c.both({ a, b }, c.channel('open:there'))];
     await here[0].say('here');
