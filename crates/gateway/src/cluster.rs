@@ -26,9 +26,11 @@ use crate::lane::Lane;
 use crate::revocation::{Keeper, Revocation, Revocations, RevokeError};
 
 mod message;
+mod process;
 
 use message::Message;
 pub(crate) use message::{NodeReport, Question, Reply, Whom};
+use process::Process;
 
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -41,6 +43,7 @@ pub(crate) struct Cluster {
     keeper: Arc<Keeper>,
     name: String,
     started: std::time::Instant,
+    process: Process,
     /// Who waits for answers, by the number of the survey.
     surveys: Mutex<HashMap<u64, mpsc::UnboundedSender<(Uuid, Reply)>>>,
     next: AtomicU64,
@@ -67,6 +70,18 @@ pub(crate) struct Survey {
 /// How many subscribers channels have on one lane.
 pub(crate) type Counts = Vec<(Channel, usize)>;
 
+/// A survey that waits for answers, until this is dropped: whoever asks may give up.
+struct Pending<'a> {
+    of: &'a Cluster,
+    number: u64,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.of.surveys.lock().remove(&self.number);
+    }
+}
+
 impl Cluster {
     pub(crate) fn new(
         bus: Arc<dyn Bus>,
@@ -83,6 +98,7 @@ impl Cluster {
             lanes,
             name,
             started: std::time::Instant::now(),
+            process: Process::new(),
             surveys: Mutex::default(),
             next: AtomicU64::new(1),
         }
@@ -141,9 +157,8 @@ impl Cluster {
         // Bounded by the nodes: each answers once.
         let (sender, mut answers) = mpsc::unbounded_channel();
         self.surveys.lock().insert(number, sender);
-        let survey = self.collect(number, question, &mut answers).await;
-        self.surveys.lock().remove(&number);
-        survey
+        let _pending = Pending { of: self, number };
+        self.collect(number, question, &mut answers).await
     }
 
     async fn collect(
@@ -153,6 +168,7 @@ impl Cluster {
         answers: &mut mpsc::UnboundedReceiver<(Uuid, Reply)>,
     ) -> Result<Survey, PublishError> {
         let deadline = Instant::now() + PATIENCE;
+        // Before they are asked: who comes in between answers for nothing.
         let nodes = self.bus.presence().nodes().await;
         let message = Message::Ask { number, question }.encode();
         self.bus.tell(Addressee::Everyone, message).await?;
@@ -260,6 +276,7 @@ impl Cluster {
             users: users as u64,
             channels: sum(|lane| lane.stats.channels.get()),
             subscriptions: sum(|lane| lane.stats.subscriptions.get()),
+            process: self.process.report(),
         }
     }
 }

@@ -81,6 +81,18 @@ pub(crate) struct NodeReport {
     pub(crate) users: u64,
     pub(crate) channels: u64,
     pub(crate) subscriptions: u64,
+    /// What it takes of its machine, where that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) process: Option<ProcessReport>,
+}
+
+/// What a process takes of its machine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ProcessReport {
+    /// Percent of one core, since it was asked last.
+    pub(crate) cpu: f64,
+    /// Bytes in memory.
+    pub(crate) rss: u64,
 }
 
 /// An order as it is written.
