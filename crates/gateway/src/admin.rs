@@ -1,6 +1,6 @@
-//! The admin listener: probes and metrics, on a port and threads of their own; and the gate of the API, which opens to the key only.
+//! The admin listener: probes, metrics and the server API, on a port and threads of their own.
 //!
-//! Reads what others report and changes nothing. Never reachable through the public port.
+//! Reads what others report and changes nothing; what the API does stands there. Never reachable through the public port.
 
 use std::fmt::Write;
 use std::net::TcpListener;
@@ -9,14 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 use std::{fmt, io};
 
-use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderValue};
-use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, Error, HttpRequest, HttpResponse, HttpServer, web};
-use subtle::ConstantTimeEq;
+use actix_web::dev::Server;
+use actix_web::http::header;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
-use crate::config::{RedisHealth, Secret};
+use crate::api::{self, Api};
+use crate::config::RedisHealth;
 use crate::node::Node;
 
 /// A loop that has not turned for so long is dead.
@@ -24,6 +22,7 @@ const DEAD: Duration = Duration::from_secs(5);
 
 /// Starts the admin listener.
 pub(crate) fn start(node: &Arc<Node>, listener: TcpListener) -> io::Result<Server> {
+    let calls = web::Data::new(Api::new(node));
     let node = web::Data::from(Arc::clone(node));
     let app = move || {
         App::new()
@@ -32,7 +31,8 @@ pub(crate) fn start(node: &Arc<Node>, listener: TcpListener) -> io::Result<Serve
             .route("/healthz", web::get().to(livez))
             .route("/readyz", web::get().to(readyz))
             .route("/metrics", web::get().to(metrics))
-            .service(web::scope("/api").wrap(from_fn(demand_key)))
+            .route("/openapi.json", web::get().to(api::description))
+            .service(api::routes(calls.clone()))
     };
     Ok(HttpServer::new(app)
         .workers(1)
@@ -106,28 +106,6 @@ async fn metrics(node: web::Data<Node>) -> HttpResponse {
         }
         Err(_) => HttpResponse::ServiceUnavailable().finish(),
     }
-}
-
-/// Lets only those in who know the key, and nobody without one in the settings.
-async fn demand_key(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let key = request
-        .app_data::<web::Data<Node>>()
-        .and_then(|node| node.config.admin.api_key.clone());
-    let headers = request.headers();
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let given = text("X-API-Key").or_else(|| {
-        let (scheme, given) = text("Authorization")?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("apikey").then_some(given)
-    });
-    // In constant time: how long it takes tells nothing about how much of it was right.
-    let is_right = |key: &Secret, given: &str| key.expose().as_bytes().ct_eq(given.as_bytes()).into();
-    if key.zip(given).is_some_and(|(key, given)| is_right(&key, given)) {
-        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
-    }
-    Ok(request.into_response(HttpResponse::Unauthorized().finish()))
 }
 
 fn up(is_up: bool) -> &'static str {

@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use protocol::Channel;
 
+use crate::api::openapi;
 use crate::config::{self, Config, GivenFlag, Loaded, Sources};
 
 mod explain;
@@ -64,7 +65,8 @@ Where settings come from, each over the one before:
   double underscores), flags.
 
 Clients connect to ws://HOST:3000/ (the bare channel) or ws://HOST:3000/raw/CHANNEL.
-Probes and metrics are on 127.0.0.1, 6000 above the port: /livez, /readyz, /metrics.
+Probes, metrics and the server API are on 127.0.0.1, 6000 above the port: /livez,
+/readyz, /metrics, and /api with /openapi.json to describe it.
 SIGTERM drains: clients are told to come back elsewhere, spread over drain.window.
 
 Exit codes: 0 all is well, 1 it cannot run, is not ready, or a token is refused, 2 wrong settings or arguments.";
@@ -108,6 +110,8 @@ enum Command {
     /// Make tokens, or look at them
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Print the description of the server API (OpenAPI 3.1)
+    Openapi,
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -160,6 +164,7 @@ impl Cli {
             Some(Command::Config(command)) => Action::Done(command.run(&sources)),
             Some(Command::Token(command)) => Action::Done(command.run(&sources)),
             Some(Command::Healthcheck { url }) => Action::Done(check_health(url, &sources)),
+            Some(Command::Openapi) => Action::Done(print(openapi::text().as_bytes())),
             Some(Command::Completions { shell }) => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "fanfare", &mut script);

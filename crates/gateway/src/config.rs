@@ -15,6 +15,7 @@ use kind::{ChannelOrOff, FilePath, Flag, Hidden, List, Maybe, Network, Number, P
 use section::{section, words};
 use url::Url;
 
+mod api;
 mod backend;
 mod bus;
 mod check;
@@ -28,6 +29,7 @@ pub(crate) mod section;
 mod settings;
 mod url;
 
+pub use api::{Api, ApiKey};
 pub(crate) use backend::Refusal;
 pub use backend::{Backend, StaticHeader, StatusAnswer};
 pub use load::{Flag as GivenFlag, Loaded, Sources, load};
@@ -48,6 +50,8 @@ pub struct Config {
     pub listener: Listener,
     /// Where probes, scrapers and operators connect.
     pub admin: Admin,
+    /// The API for the application's servers.
+    pub api: Api,
     /// Redis, which joins the processes.
     pub redis: Redis,
     /// The bare channel.
@@ -139,7 +143,7 @@ section! {
     pub struct Admin {
         /// Address and port of the admin listener. Without it: 127.0.0.1, 6000 above `listener.port`.
         address: Option<SocketAddr> as Maybe<Parsed> = None;
-        /// Key that the API under `/api` demands, in a header X-API-Key. Without it the API is closed.
+        /// Key of at least 16 bytes that every call of the API under `/api` takes, in a header X-API-Key. Without it or others in `api.keys` the API is closed.
         api_key: Option<Secret> as Maybe<Hidden> = None;
         /// File to read the key from, instead of `api_key`.
         api_key_file: Option<PathBuf> as Maybe<FilePath> = None;

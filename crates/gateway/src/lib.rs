@@ -33,6 +33,7 @@ use crate::revocation::Revocation;
 use crate::server::Sockets;
 use crate::token::Verifier;
 
+pub mod api;
 pub mod channel_rules;
 pub mod cli;
 pub mod config;

@@ -12,9 +12,12 @@ use prometheus::{
 use crate::admission::{Admission, Full};
 use crate::lane::Lane;
 
+mod api;
 mod backend;
 mod sums;
 
+use api::ApiMetrics;
+pub(crate) use api::Outcome;
 pub(crate) use backend::BackendMetrics;
 use sums::Sums;
 
@@ -29,6 +32,7 @@ pub(crate) struct Metrics {
     pub(crate) connection_duration: Histogram,
     pub(crate) rejected: IntCounterVec,
     pub(crate) draining: IntGauge,
+    pub(crate) api: ApiMetrics,
 }
 
 /// Why a connection was not let in; the label of a metric.
@@ -158,6 +162,7 @@ impl Metrics {
         registry.register(Box::new(build))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let api = ApiMetrics::new(&registry, &quick)?;
         Ok(Arc::new(Self {
             registry,
             published,
@@ -168,6 +173,7 @@ impl Metrics {
             connection_duration,
             rejected,
             draining,
+            api,
         }))
     }
 

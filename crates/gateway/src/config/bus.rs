@@ -13,6 +13,7 @@ impl Config {
         let redis = &self.redis;
         let url = redis.url.as_ref()?;
         let usual = RedisConfig::new(url.expose());
+        let largest = self.limits.message_size.max(self.api.body_size);
         Some(RedisConfig {
             username: redis.username.clone(),
             password: redis.password.as_ref().map(Secret::expose).map(str::to_owned),
@@ -27,10 +28,8 @@ impl Config {
                 messages: redis.queue,
                 bytes: redis.queue_bytes,
             },
-            // What a client may send here must be taken in everywhere.
-            max_publication: usual
-                .max_publication
-                .max(self.limits.message_size.saturating_add(ENVELOPE)),
+            // What a client or server may send here must be taken in everywhere.
+            max_publication: usual.max_publication.max(largest.saturating_add(ENVELOPE)),
             ..usual
         })
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::backend::is_ours;
-use super::settings::CHANNELS;
+use super::settings::{API_KEYS, CHANNELS};
 use super::{Config, kind};
 use crate::channel_rules::{ChannelRule, Publish, Subscribe};
 
@@ -21,6 +21,7 @@ pub(super) struct Conflict {
 pub(super) fn conflicts(config: &Config, env: &BTreeMap<String, String>) -> Vec<Conflict> {
     let mut found = Found(Vec::new());
     listeners(config, &mut found);
+    api(config, &mut found);
     redis(config, &mut found);
     limits(config, &mut found);
     times(config, &mut found);
@@ -112,6 +113,44 @@ fn is_origin(text: &str) -> bool {
         || text
             .split_once("://")
             .is_some_and(|(scheme, host)| !scheme.is_empty() && is_host(host))
+}
+
+/// Fewest bytes of a key of the API. Whoever reaches the admin listener can try keys as fast as it answers.
+const SHORTEST_KEY: usize = 16;
+
+fn api(config: &Config, found: &mut Found) {
+    let api = &config.api;
+    let shortest = if config.dev { 1 } else { SHORTEST_KEY };
+    let is_short = |key: Option<&super::Secret>| key.is_some_and(|key| key.expose().len() < shortest);
+    let too_short = || format!("must have at least {SHORTEST_KEY} bytes; `openssl rand -hex 32` makes one");
+    let admin = config.admin.api_key.as_ref();
+    found.when(is_short(admin), &["admin.api_key"], too_short);
+    for (number, key) in api.keys.iter().enumerate() {
+        let [name, text, file, calls] =
+            ["name", "key", "key_file", "calls"].map(|field| format!("{API_KEYS}[{number}].{field}"));
+        let (text, earlier) = (text.as_str(), &api.keys[..number]);
+        found.when(key.name.is_empty(), &[&name], || "a key must have a name".into());
+        let is_taken = !key.name.is_empty() && earlier.iter().any(|earlier| earlier.name == key.name);
+        found.when(is_taken, &[&name], || "another key has that name".into());
+        found.when(key.key.is_none(), &[text, &file], || {
+            "one of the two must be set".into()
+        });
+        found.when(is_short(key.key.as_ref()), &[text], too_short);
+        let mut others = earlier.iter().filter_map(|earlier| earlier.key.as_ref()).chain(admin);
+        let is_twice = key.key.as_ref().is_some_and(|key| others.any(|other| other == key));
+        found.when(is_twice, &[text], || "another key is the same".into());
+        found.when(key.calls.is_empty(), &[&calls], || {
+            "a key must be for at least one call".into()
+        });
+    }
+    found.at_least_one(&[
+        ("api.body_size", api.body_size),
+        ("api.presence_members", api.presence_members),
+    ]);
+    let is_large = config.redis.queue_bytes < api.body_size;
+    found.when(is_large, &["redis.queue_bytes", "api.body_size"], || {
+        "must have room for at least one request".into()
+    });
 }
 
 fn redis(config: &Config, found: &mut Found) {
@@ -281,7 +320,8 @@ fn limits(config: &Config, found: &mut Found) {
 }
 
 fn times(config: &Config, found: &mut Found) {
-    let must_pass: [(&str, Duration); 9] = [
+    let must_pass: [(&str, Duration); 10] = [
+        ("api.body_timeout", config.api.body_timeout),
         ("redis.connect_timeout", config.redis.connect_timeout),
         ("redis.response_timeout", config.redis.response_timeout),
         ("redis.canary_interval", config.redis.canary_interval),

@@ -8,7 +8,7 @@ use config::{Map, Value, ValueKind};
 use super::layers::{Layer, settings, unknown};
 use super::mistakes::{Mistake, Mistakes, Subject, did_you_mean};
 use super::section::{Field, Section};
-use super::settings::{CHANNELS, Group, Setting, groups, shown};
+use super::settings::{API_KEYS, CHANNELS, Group, Setting, groups, shown};
 use super::{Config, Secret, StaticHeader, Tokens, check};
 use crate::channel_rules::ChannelRule;
 use crate::token::sources;
@@ -229,6 +229,12 @@ impl Reading {
         if let Some(key) = self.read_secret("admin.api_key", admin.api_key.as_ref(), admin.api_key_file.as_deref()) {
             self.config.admin.api_key = Some(key);
         }
+        for (number, given) in self.config.api.keys.clone().iter().enumerate() {
+            let name = format!("{API_KEYS}[{number}].key");
+            if let Some(key) = self.read_secret(&name, given.key.as_ref(), given.key_file.as_deref()) {
+                self.config.api.keys[number].key = Some(key);
+            }
+        }
         let tokens = self.config.tokens.clone();
         if let Some(secret) = self.read_secret(
             "tokens.hmac_secret",
@@ -291,7 +297,7 @@ impl Reading {
 
     fn read_secret(&mut self, name: &str, given: Option<&Secret>, file: Option<&Path>) -> Option<Secret> {
         let (path, by_file) = (file?, format!("{name}_file"));
-        let origin = |of: &str| self.origins.get(of).cloned().unwrap_or_default();
+        let origin = |of: &str| self.origins.get(array(of)).cloned().unwrap_or_default();
         let named = Subject {
             name: by_file.clone(),
             value: Some(format!("{:?}", path.display().to_string())),
@@ -341,10 +347,18 @@ impl Reading {
         let value = settings(groups)
             .find(|setting| setting.path == name)
             .and_then(|setting| setting.write(&self.config));
-        let by = if name.starts_with(CHANNELS) { CHANNELS } else { &name };
-        let origin = self.origins.get(by).cloned().unwrap_or_else(|| "default".into());
+        let origin = self
+            .origins
+            .get(array(&name))
+            .cloned()
+            .unwrap_or_else(|| "default".into());
         Subject { name, value, origin }
     }
+}
+
+/// The name of the array that the setting called `name` is in; its own name in none.
+fn array(name: &str) -> &str {
+    name.split('[').next().unwrap_or(name)
 }
 
 fn problem(expected: &str, hint: Option<String>) -> String {

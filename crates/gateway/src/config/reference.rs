@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::section::Section;
-use super::settings::{CHANNELS, Setting, groups, one_line, rule_lines};
-use super::{Config, Loaded};
+use super::settings::{API_KEYS, CHANNELS, Setting, groups, one_line, rule_lines};
+use super::{ApiKey, Config, Loaded};
 use crate::channel_rules::ChannelRule;
 
 /// A TOML file with every setting at its default, each explained.
@@ -115,29 +115,33 @@ pub fn reference_page() -> String {
             write_line(&mut page, format_args!("{}", row(setting, &config)));
         }
     }
-    let about = one_line(ChannelRule::ABOUT);
-    write_line(
-        &mut page,
-        format_args!("\n## [[{CHANNELS}]]\n\n{about} Rules can only be set in the file.\n"),
-    );
+    let rules = one_line(ChannelRule::ABOUT) + " Rules can only be set in the file.";
+    table_of(&mut page, CHANNELS, &rules, &ChannelRule::default(), &["match"]);
+    let keys = one_line(ApiKey::ABOUT);
+    table_of(&mut page, API_KEYS, &keys, &ApiKey::default(), &["name"]);
+    page
+}
+
+/// A table of the settings that each table of an array has.
+fn table_of<S: Section>(page: &mut String, array: &str, about: &str, default: &S, needed: &[&str]) {
+    write_line(page, format_args!("\n## [[{array}]]\n\n{about}\n"));
     page.push_str("| setting | default | meaning | expected |\n|---|---|---|---|\n");
-    for field in ChannelRule::FIELDS {
-        let default = match field.key() {
-            "match" => "must be given".into(),
-            _ => (field.write)(&ChannelRule::default()).map_or_else(String::new, |value| format!("`{value}`")),
+    for field in S::FIELDS {
+        let written = match needed.contains(&field.key()) {
+            true => "must be given".into(),
+            false => (field.write)(default).map_or_else(String::new, |value| format!("`{value}`")),
         };
         let (about, expected) = (one_line(field.about), (field.expected)());
         write_line(
-            &mut page,
+            page,
             format_args!(
-                "| `{}` | {default} | {} | {} |",
+                "| `{}` | {written} | {} | {} |",
                 field.key(),
                 cell(&about),
                 cell(&expected)
             ),
         );
     }
-    page
 }
 
 fn row(setting: &Setting, config: &Config) -> String {

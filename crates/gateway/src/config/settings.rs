@@ -58,6 +58,9 @@ pub(crate) const PREFIX: &str = "FANFARE__";
 /// The name of the array of channel rules.
 pub(crate) const CHANNELS: &str = "channels";
 
+/// The name of the array of keys of the API.
+pub(crate) const API_KEYS: &str = "api.keys";
+
 /// All settings but the channel rules.
 pub(crate) fn groups() -> Vec<Group> {
     macro_rules! groups {
@@ -66,8 +69,8 @@ pub(crate) fn groups() -> Vec<Group> {
         };
     }
     groups![
-        listener, admin, redis, raw, centrifuge, tokens, backend, rates, limits, delivery, ping, drain, health, log,
-        demo, node
+        listener, admin, api, redis, raw, centrifuge, tokens, backend, rates, limits, delivery, ping, drain, health,
+        log, demo, node
     ]
 }
 

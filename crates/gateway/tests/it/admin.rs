@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use gateway::config::{Secret, Transport};
+use gateway::config::Transport;
 
 use crate::support::{Redis, Server, ask, config, config_on, get, metric, on_both_transports, upgrade};
 
@@ -11,7 +11,6 @@ on_both_transports! {
     metrics_are_as_prometheus_wants_them
     probes_answer_and_explain
     the_public_port_knows_nothing_of_it
-    the_api_demands_the_key
 }
 
 fn metrics_are_as_prometheus_wants_them(transport: Transport) {
@@ -40,32 +39,13 @@ fn metrics_are_as_prometheus_wants_them(transport: Transport) {
         (r#"fanfare_connections_closed_total{reason="drain"}"#, 0.0),
         (r#"fanfare_connections_rejected_total{reason="origin"}"#, 0.0),
         (r#"fanfare_bus_publish_errors_total{reason="unavailable"}"#, 0.0),
+        (r#"fanfare_api_calls_total{method="publish",outcome="internal"}"#, 0.0),
+        (r#"fanfare_api_calls_total{method="unknown",outcome="refused"}"#, 0.0),
     ] {
         assert_eq!(metric(&text, name), value, "{name}");
     }
     // Nothing names a channel or a client.
     assert!(!text.contains("chat-channel") && !text.contains("127.0.0.1"), "{text}");
-}
-
-fn the_api_demands_the_key(transport: Transport) {
-    let mut keyed = config(transport);
-    keyed.admin.api_key = Some(Secret::new("k3y"));
-    let (keyed, closed) = (Server::start(keyed), Server::start(config(transport)));
-    let status = |server: &Server, header: &str| {
-        let request = format!("POST /api/info HTTP/1.1\r\nHost: x\r\n{header}Content-Length: 2\r\n\r\n{{}}");
-        ask(server.admin(), request).status
-    };
-    for (header, expected) in [
-        ("", 401),
-        ("X-API-Key: k3\r\n", 401),
-        ("X-API-Key: \r\n", 401),
-        ("Authorization: Bearer k3y\r\n", 401),
-        ("X-API-Key: k3y\r\n", 404),
-        ("Authorization: ApiKey k3y\r\n", 404),
-    ] {
-        assert_eq!(status(&keyed, header), expected, "{header}");
-        assert_eq!(status(&closed, header), 401, "{header}");
-    }
 }
 
 /// The judgement of Prometheus' own tool.
@@ -128,6 +108,8 @@ fn the_public_port_knows_nothing_of_it(transport: Transport) {
         "/healthz",
         "/metrics",
         "/api",
+        "/api/info",
+        "/openapi.json",
         "/debug/pprof",
         "/raw/../metrics",
     ] {

@@ -258,6 +258,11 @@ impl Gateway {
         SocketAddr::from((LOOPBACK, self.port))
     }
 
+    /// Where probes, metrics and the server API are.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        SocketAddr::from((LOOPBACK, self.admin))
+    }
+
     #[track_caller]
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address())
@@ -265,7 +270,7 @@ impl Gateway {
 
     /// Status and body of an answer of the admin listener; `None` if it does not answer.
     pub(crate) fn probe(&self, path: &str) -> Option<(u16, String)> {
-        get(SocketAddr::from((LOOPBACK, self.admin)), path)
+        get(self.admin_address(), path)
     }
 
     /// Whether `/readyz?verbose` has that line.

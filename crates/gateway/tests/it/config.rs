@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use gateway::api::Call;
 use gateway::channel_rules::{Publish, Subscribe};
 use gateway::config::{self, Config, GivenFlag, Loaded, Mistakes, Sources};
 use tempfile::TempDir;
@@ -586,6 +587,56 @@ fn secrets_of_tokens_are_long() {
 }
 
 #[test]
+fn keys_of_the_api() {
+    let given = file(
+        "[[api.keys]]\nname = 'shop'\nkey = 'sixteen bytes, 1'\ncalls = ['publish', 'broadcast']\n[[api.keys]]\nname = 'all'\nkey = 'sixteen bytes, 2'",
+    );
+    let loaded = load(&given);
+    let keys = &loaded.config.api.keys;
+    assert_eq!(keys[0].calls, [Call::Publish, Call::Broadcast]);
+    assert_eq!(keys[1].calls.len(), Call::all().count());
+    assert!(!config::show(&loaded).contains("sixteen"), "{}", config::show(&loaded));
+    let variable = env(&[("FANFARE__API__KEYS", "[{name = 'shop', key = 'sixteen bytes, 1'}]")]);
+    assert_eq!(load(&variable).config.api.keys[0].name, "shop");
+
+    let short = "must have at least 16 bytes; `openssl rand -hex 32` makes one";
+    check_mistakes(
+        &file(
+            "[admin]\napi_key = 'short'\n[[api.keys]]\nkey = 'short'\n[[api.keys]]\nname = 'a'\n[[api.keys]]\nname = 'a'\nkey = 'sixteen bytes, 1'\ncalls = []\n[[api.keys]]\nname = 'b'\nkey = 'sixteen bytes, 1'",
+        ),
+        &[
+            &format!("admin.api_key = \"***\" (file F): {short}"),
+            "api.keys[0].name (file F): a key must have a name",
+            &format!("api.keys[0].key (file F): {short}"),
+            "api.keys[1].key (file F) & api.keys[1].key_file (file F): one of the two must be set",
+            "api.keys[2].name (file F): another key has that name",
+            "api.keys[2].calls (file F): a key must be for at least one call",
+            "api.keys[3].key (file F): another key is the same",
+        ],
+    );
+    let expected = "expected keys, each with a name, a key or a key_file, and the calls it is for";
+    check_mistakes(
+        &file("[[api.keys]]\nname = 5"),
+        &[&format!(
+            "api.keys = *** (file F): {expected}; name of key 0 is not text"
+        )],
+    );
+    check_mistakes(
+        &env(&[("FANFARE__API__KEYS", "sixteen bytes, 1")]),
+        &[&format!(
+            "api.keys = \"***\" (variable FANFARE__API__KEYS): {expected}; it is not TOML such as [{{name = \"shop\", key_file = \"/run/key\"}}]"
+        )],
+    );
+    assert!(file("dev = true\n[admin]\napi_key = 'short'").load().is_ok());
+    check_mistakes(
+        &env(&[("FANFARE__API__KEYS", "[{name = 'a', key_file = '/does/not/exist'}]")]),
+        &[
+            "api.keys[0].key_file = \"/does/not/exist\" (variable FANFARE__API__KEYS): the file cannot be read: No such file or directory (os error 2)",
+        ],
+    );
+}
+
+#[test]
 fn the_admin_port_follows_the_public_one() {
     #[track_caller]
     fn check(given: &Given, expected: &str) {
@@ -692,11 +743,16 @@ fn secret_files_that_cannot_be_used() {
 
 #[test]
 fn secrets_are_never_shown() {
-    const PLACES: [&str; 14] = [
+    const PLACES: [&str; 19] = [
         "[backend]\nconnect = 'http://ann:hush@a/'",
         "[backend]\nstatic_headers = ['hush']",
         "[backend]\nstatic_headers = [\"X-Key: hush\\u0007\"]",
         "[backend]\nstatic_headers = ['Host: hush']",
+        "[admin]\napi_key = 'hush'",
+        "[[api.keys]]\nname = 'a'\nkey = 'hush'",
+        "[[api.keys]]\nname = 'a'\nkey = ['hush']",
+        "[[api.keys]]\nname = 'a'\nkee = 'hush'",
+        "[api]\nkeys = 'hush'",
         "[tokens]\nhmac_secret = 'hush'",
         "[redis]\npassword = 'x://hush'",
         "[redis]\npassword = 'hush'\nurl = 5",

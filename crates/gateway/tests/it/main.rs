@@ -1,6 +1,7 @@
 //! The gateway as its users meet it: the program, its settings, and real sockets.
 
 mod admin;
+mod api;
 mod asyncapi;
 mod backend;
 mod balancers;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{Server, Socket, config, on_both_transports, upgrade};
 
 pub(crate) const PATH: &str = "/connection/websocket";
-const SECRET: &str = "a secret of at least thirty-two bytes";
+pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
 
 pub(crate) fn with_rules(mut config: Config) -> Config {
     let rule = |pattern: &str, subscribe, publish| ChannelRule {
