@@ -32,6 +32,7 @@ mod publish;
 mod questions;
 mod requests;
 mod results;
+mod tokens;
 
 pub use call::Call;
 

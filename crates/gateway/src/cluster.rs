@@ -219,7 +219,18 @@ impl Cluster {
     }
 
     fn pass_on(&self, whom: &Whom, order: &Order) {
-        for (client, place) in self.directory.find(&whom.user, whom.client) {
+        let found = match whom.session {
+            None => self.directory.find(&whom.user, whom.client),
+            Some(session) => {
+                let client = self.directory.find_secret(session).map(|(client, _)| client);
+                let is_meant = |client: &Uuid| whom.client.is_none_or(|wanted| wanted == *client);
+                match client.filter(is_meant) {
+                    Some(client) => self.directory.find(&whom.user, Some(client)),
+                    None => Vec::new(),
+                }
+            }
+        };
+        for (client, place) in found {
             if !whom.except.contains(&client) {
                 let order = Item::Order(Box::new((place.connection, order.clone())));
                 self.lanes[place.lane].inbox.push(order);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use protocol::event::Answer;
-use protocol::frame::{self, FrameError, Item as Frame, Limits, Message};
+use protocol::frame::{self, FrameError, Item as Frame, Limits};
 use protocol::{Channel, Close, CommandError};
 
 use crate::admission::Admitted;
@@ -351,13 +351,6 @@ impl<W: Wire> Connections<W> {
                 client.consulted(asker.request, outcome, at, actions);
             });
             self.watch(key);
-        }
-    }
-
-    /// Commands have come apart from their connection.
-    pub(crate) fn receive_apart(&mut self, id: ConnectionId, message: Message) {
-        if let Some(key) = self.find(id) {
-            self.receive(key, Frame::Message(message));
         }
     }
 

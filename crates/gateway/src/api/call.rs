@@ -18,6 +18,10 @@ words! {
         Disconnect = "disconnect",
         /// Changes how long connections last, and what others see of them.
         Refresh = "refresh",
+        /// Has no node believe a token any more.
+        RevokeToken = "revoke_token",
+        /// Has no node believe the tokens any more that a user was given so far.
+        InvalidateUserTokens = "invalidate_user_tokens",
         /// Tells who is in a channel.
         Presence = "presence",
         /// Tells how many are in a channel.

@@ -13,7 +13,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::error::{ApiError, Refusal};
 use super::requests::BatchRequest;
 use super::results::BatchResponse;
-use super::{Call, connections, publish, questions};
+use super::{Call, connections, publish, questions, tokens};
 use crate::metrics::Outcome;
 use crate::node::Node;
 
@@ -43,6 +43,8 @@ async fn dispatch(node: &Node, call: Call, body: &[u8]) -> Result<Box<RawValue>,
         Call::Unsubscribe => answer(connections::unsubscribe(node, read(body)?).await),
         Call::Disconnect => answer(connections::disconnect(node, read(body)?).await),
         Call::Refresh => answer(connections::refresh(node, read(body)?).await),
+        Call::RevokeToken => answer(tokens::revoke(node, read(body)?).await),
+        Call::InvalidateUserTokens => answer(tokens::invalidate(node, read(body)?).await),
         Call::Presence => answer(questions::presence(node, read(body)?).await),
         Call::PresenceStats => answer(questions::presence_stats(node, read(body)?).await),
         Call::History => answer(questions::history(node, &read(body)?)),

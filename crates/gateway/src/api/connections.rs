@@ -86,18 +86,15 @@ async fn tell(node: &Node, whom: Option<Whom>, order: Order) -> Result<Done, Api
 
 /// Whose connections are meant; `None`: nobody's.
 fn whom(user: Option<String>, client: Option<&str>, session: Option<&str>) -> Option<Whom> {
-    // Sessions are names that one-way connections have besides their ids; there are none of those yet, so none has that session.
-    if session.is_some_and(|session| !session.is_empty()) {
-        return None;
-    }
-    let client = match client.filter(|client| !client.is_empty()) {
-        None => None,
-        // Every id is a UUID: nobody is called anything else.
-        Some(client) => Some(client.parse::<Uuid>().ok()?),
+    // Every id and every session is a UUID: nobody is called anything else.
+    let id = |given: Option<&str>| match given.filter(|given| !given.is_empty()) {
+        None => Some(None),
+        Some(given) => given.parse::<Uuid>().ok().map(Some),
     };
     Some(Whom {
         user: user.unwrap_or_default(),
-        client,
+        client: id(client)?,
+        session: id(session)?,
         except: Vec::new(),
     })
 }
@@ -107,7 +104,7 @@ fn parse(channel: &str) -> Result<Channel, ApiError> {
 }
 
 /// `None`: never.
-fn time(seconds: Option<i64>) -> Result<Option<SystemTime>, ApiError> {
+pub(super) fn time(seconds: Option<i64>) -> Result<Option<SystemTime>, ApiError> {
     match u64::try_from(seconds.unwrap_or_default()) {
         Ok(0) => Ok(None),
         Ok(seconds) if seconds <= LATEST => Ok(Some(UNIX_EPOCH + Duration::from_secs(seconds))),

@@ -5,11 +5,12 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
-use bus::{PresenceError, PublishError};
+use bus::{PublishError, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::results::ErrorObject;
+use crate::revocation::{RevocationError, RevokeError};
 
 /// An error of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +65,21 @@ impl From<PublishError> for ApiError {
     }
 }
 
-impl From<PresenceError> for ApiError {
-    fn from(error: PresenceError) -> Self {
+impl From<RevokeError> for ApiError {
+    fn from(error: RevokeError) -> Self {
+        tracing::debug!(%error, "tokens were not revoked, or not everywhere at once");
+        Self::Internal
+    }
+}
+
+impl From<RevocationError> for ApiError {
+    fn from(_: RevocationError) -> Self {
+        Self::BadRequest
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
         tracing::debug!(%error, "a question about presence was not answered");
         Self::Internal
     }

@@ -12,7 +12,8 @@ use super::calls::MOST_COMMANDS;
 use super::error::{ApiError, Fault, Problem};
 use super::requests::{
     BatchRequest, BroadcastRequest, ChannelsRequest, DisconnectRequest, HistoryRemoveRequest, HistoryRequest,
-    InfoRequest, PresenceRequest, PublishRequest, RefreshRequest, RpcRequest, SubscribeRequest, UnsubscribeRequest,
+    InfoRequest, InvalidateUserTokensRequest, PresenceRequest, PublishRequest, RefreshRequest, RevokeTokenRequest,
+    RpcRequest, SubscribeRequest, UnsubscribeRequest,
 };
 use super::results::{
     BatchResponse, BroadcastResult, ChannelsResult, Done, ErrorObject, HistoryResult, InfoResult, PresenceResult,
@@ -195,6 +196,8 @@ fn summary(call: Call) -> &'static str {
         Call::Unsubscribe => "Ends subscriptions of connections",
         Call::Disconnect => "Ends connections",
         Call::Refresh => "Changes how long connections last, and what others see of them",
+        Call::RevokeToken => "Revokes a token",
+        Call::InvalidateUserTokens => "Revokes the tokens of a user",
         Call::Presence => "Tells who is in a channel",
         Call::PresenceStats => "Tells how many are in a channel",
         Call::History => "Tells what was published in a channel",
@@ -250,6 +253,21 @@ fn describe(call: Call, schemas: &mut Schemas) -> Description {
             schema::<Done>(s),
             "Without `expire_at` they last for good.",
             json!({"user": "anna", "expire_at": 1_900_000_000}),
+            json!({}),
+        ),
+        Call::RevokeToken => (
+            schema::<RevokeTokenRequest>(s),
+            schema::<Done>(s),
+            "No node believes it from now on. Who is connected with it is closed with 3014, and its subscriptions end with 2502: client libraries \
+             come back with a new token, if they can have one.",
+            json!({"uid": "5f7b2a", "expire_at": 1_900_000_000}),
+            json!({}),
+        ),
+        Call::InvalidateUserTokens => (
+            schema::<InvalidateUserTokensRequest>(s),
+            schema::<Done>(s),
+            "As `revoke_token`, for all tokens that the user was given before.",
+            json!({"user": "anna"}),
             json!({}),
         ),
         Call::Presence => (

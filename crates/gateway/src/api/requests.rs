@@ -76,7 +76,7 @@ pub(super) struct SubscribeRequest {
     pub(super) channel: Option<String>,
     /// Of those, only the connection with this id.
     pub(super) client: Option<String>,
-    /// Of those, only the one with this session. No connection has one yet.
+    /// Of those, only the one with this session, which clients without a WebSocket and those that only hear are given when they connect.
     pub(super) session: Option<String>,
     /// What others in the channel see of the client there.
     #[schema(value_type = Option<Value>)]
@@ -138,7 +138,7 @@ pub(super) struct UnsubscribeRequest {
     pub(super) channel: Option<String>,
     /// Of those, only the connection with this id.
     pub(super) client: Option<String>,
-    /// Of those, only the one with this session. No connection has one yet.
+    /// Of those, only the one with this session, which clients without a WebSocket and those that only hear are given when they connect.
     pub(super) session: Option<String>,
 }
 
@@ -149,7 +149,7 @@ pub(super) struct DisconnectRequest {
     pub(super) user: Option<String>,
     /// Of those, only the connection with this id.
     pub(super) client: Option<String>,
-    /// Of those, only the one with this session. No connection has one yet.
+    /// Of those, only the one with this session, which clients without a WebSocket and those that only hear are given when they connect.
     pub(super) session: Option<String>,
     /// The ids of connections that stay.
     pub(super) whitelist: Option<Vec<String>>,
@@ -174,7 +174,7 @@ pub(super) struct RefreshRequest {
     pub(super) user: Option<String>,
     /// Of those, only the connection with this id.
     pub(super) client: Option<String>,
-    /// Of those, only the one with this session. No connection has one yet.
+    /// Of those, only the one with this session, which clients without a WebSocket and those that only hear are given when they connect.
     pub(super) session: Option<String>,
     /// They are over now: closed with 3005.
     pub(super) expired: Option<bool>,
@@ -183,6 +183,28 @@ pub(super) struct RefreshRequest {
     /// What others see of them from now on; nothing leaves it as it is.
     #[schema(value_type = Option<Value>)]
     pub(super) info: Option<Box<RawValue>>,
+}
+
+/// A token that is not believed any more.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(super) struct RevokeTokenRequest {
+    /// Its name, the claim `jti`.
+    #[schema(required = true, value_type = String)]
+    pub(super) uid: Option<String>,
+    /// When it would be over anyway, in seconds since 1970; 0 or nothing: it is remembered for a year.
+    pub(super) expire_at: Option<i64>,
+}
+
+/// Tokens of a user that are not believed any more.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(super) struct InvalidateUserTokensRequest {
+    /// Whose, the claim `sub`.
+    #[schema(required = true, value_type = String)]
+    pub(super) user: Option<String>,
+    /// Those that were made before this, in seconds since 1970 (the claim `iat`), and those that do not say when; 0 or nothing: before now.
+    pub(super) issued_before: Option<i64>,
+    /// When the last of them would be over anyway, in seconds since 1970; 0 or nothing: it is remembered for a year.
+    pub(super) expire_at: Option<i64>,
 }
 
 /// A channel to ask about.

@@ -43,6 +43,9 @@ pub(crate) struct Whom {
     /// Only this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client: Option<Uuid>,
+    /// Only the one with this session, which clients have whose commands come apart from their connection, or that only hear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<Uuid>,
     /// Not these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) except: Vec<Uuid>,

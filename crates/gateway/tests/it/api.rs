@@ -15,6 +15,7 @@ mod members;
 mod orders;
 mod publications;
 mod refusals;
+mod tokens;
 
 const KEY: &str = "a key of the API, long enough";
 

@@ -10,6 +10,7 @@ mod cli;
 mod cluster;
 mod config;
 mod conformance;
+mod dialects;
 mod drain;
 mod hostile;
 mod interop;

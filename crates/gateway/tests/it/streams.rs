@@ -23,7 +23,7 @@ fn open(mut config: Config) -> Config {
 }
 
 /// The body of an answer that does not end by itself, piece by piece.
-struct Stream {
+pub(crate) struct Stream {
     reader: BufReader<TcpStream>,
     head: String,
     /// What of the current chunk is still to come.
@@ -32,7 +32,7 @@ struct Stream {
 
 impl Stream {
     #[track_caller]
-    fn open(address: SocketAddr, request: &str) -> Self {
+    pub(crate) fn open(address: SocketAddr, request: &str) -> Self {
         let mut stream = TcpStream::connect(address).expect("a listener");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         stream.write_all(request.as_bytes()).expect("it reads");
@@ -80,13 +80,13 @@ impl Stream {
 
     /// The next message, on a line or as an event.
     #[track_caller]
-    fn told(&mut self) -> Value {
+    pub(crate) fn told(&mut self) -> Value {
         let line = self.line().expect("a message");
         serde_json::from_str(line.strip_prefix("data: ").unwrap_or(&line)).expect("JSON")
     }
 }
 
-fn post(path: &str, content_type: &str, body: &str) -> String {
+pub(crate) fn post(path: &str, content_type: &str, body: &str) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: gateway.test\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
@@ -99,7 +99,7 @@ fn get(path: &str) -> String {
 
 /// Says something for a connection that is a stream.
 #[track_caller]
-fn says(address: SocketAddr, welcome: &Value, commands: &[Value]) -> Answer {
+pub(crate) fn says(address: SocketAddr, welcome: &Value, commands: &[Value]) -> Answer {
     let data: Vec<String> = commands.iter().map(Value::to_string).collect();
     let body = json!({
         "session": welcome["session"], "node": welcome["node"], "data": data.join("\n")
