@@ -13,8 +13,11 @@ use protocol::{Channel, Dialect, Publication};
 
 use super::*;
 use crate::admission::{Admission, AdmissionLimits};
-use crate::client::{Mode, Plain, Talk};
+use crate::client::{Bearing, Mode, Plain, Talk, Who};
+use crate::inbox::Recheck;
 use crate::interest::Interests;
+use crate::revocation::{Revocation, Revocations};
+use crate::token::Origin;
 
 const CHANNELS: [&str; 3] = ["news", "sports", "weather"];
 const OUTBOX: usize = 2000;
@@ -130,6 +133,30 @@ struct Lane {
 }
 
 impl Lane {
+    /// An empty one; must be called on a runtime of tokio.
+    fn new() -> Self {
+        let (bus, _events) = bus::MemoryBus::start(bus::QueueLimits {
+            messages: 9,
+            bytes: 999,
+        });
+        let limits = AdmissionLimits {
+            connections: 2000,
+            connections_per_address: 0,
+            handshakes: 9,
+            handshakes_per_address: 0,
+            trusted_proxies: vec![],
+        };
+        let durations = prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("d", "d")).expect("valid");
+        Self {
+            connections: Connections::new(SETTINGS, Arc::new(LaneStats::new(0)), Arc::default()),
+            interests: Interests::new(bus, 1),
+            admission: Admission::new(limits, durations),
+            members: Vec::new(),
+            published: 0,
+            now: Instant::now(),
+        }
+    }
+
     fn take(&mut self, step: Step) {
         match step {
             Step::Open(channel) => self.open(channel),
@@ -156,16 +183,14 @@ impl Lane {
     }
 
     fn open(&mut self, channel: usize) {
+        self.open_plain(channel, Plain::new(Mode::Listens));
+    }
+
+    fn open_plain(&mut self, channel: usize, plain: Plain) {
         let name = Channel::parse(CHANNELS[channel]).expect("valid");
         let admitted = self.admission.admit([127, 0, 0, 1].into()).expect("room");
         let interest = self.interests.hold(&name, Some(0), None);
-        let client = Client::new(
-            Dialect::Raw { channel: name },
-            Talk::Plain(Plain::new(Mode::Listens)),
-            None,
-            8,
-            self.now,
-        );
+        let client = Client::new(Dialect::Raw { channel: name }, Talk::Plain(plain), None, 8, self.now);
         let far = Rc::<Far>::default();
         let key = self
             .connections
@@ -240,28 +265,55 @@ proptest! {
     fn everybody_hears_everything_or_is_told(steps in vec(step(), 0..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let _inside = runtime.enter();
-        let (bus, _events) = bus::MemoryBus::start(bus::QueueLimits { messages: 9, bytes: 999 });
-        let limits = AdmissionLimits {
-            connections: 1000,
-            connections_per_address: 0,
-            handshakes: 9,
-            handshakes_per_address: 0,
-            trusted_proxies: vec![],
-        };
-        let durations = prometheus::Histogram::with_opts(prometheus::HistogramOpts::new("d", "d")).expect("valid");
-        let now = Instant::now();
-        let mut lane = Lane {
-            connections: Connections::new(SETTINGS, Arc::new(LaneStats::new(0)), Arc::default()),
-            interests: Interests::new(bus, 1),
-            admission: Admission::new(limits, durations),
-            members: Vec::new(),
-            published: 0,
-            now,
-        };
+        let mut lane = Lane::new();
         steps.into_iter().for_each(|step| lane.take(step));
         lane.settle();
         lane.members.iter().for_each(Member::check);
         lane.connections.abandon();
         prop_assert_eq!((lane.connections.hub.size(), lane.admission.connections(), lane.connections.table.waiting), ((0, 0), 0, 0));
     }
+}
+
+#[tokio::test]
+async fn who_has_a_revoked_token_goes_whether_it_is_open_or_on_its_way() {
+    let revocations = Arc::<Revocations>::default();
+    let with = |id: &str| {
+        let mut plain = Plain::new(Mode::Listens);
+        let token = Origin {
+            id: Some(id.to_owned()),
+            issued: None,
+        };
+        let revocations = Arc::clone(&revocations);
+        plain.who = Some(Box::new(Who {
+            client: uuid::Uuid::new_v4(),
+            user: "anna".into(),
+            bearing: Some(Box::new(Bearing { token, revocations })),
+        }));
+        plain
+    };
+    let mut lane = Lane::new();
+    let is_open = |lane: &Lane, who: usize| {
+        let key = lane.connections.find(lane.members[who].id);
+        key.is_some_and(|key| lane.connections.table.slab[key].state == State::Open)
+    };
+    // More than are looked at in one go.
+    (0..1500).for_each(|who| lane.open_plain(0, with(if who % 500 == 499 { "revoked" } else { "good" })));
+    let now = SystemTime::now();
+    let revocation = Revocation::of_token("revoked".into(), None, now).expect("short");
+    assert!(revocations.add(&revocation, now));
+    lane.connections.recheck(Recheck::One(lane.members[0].id));
+    lane.connections.recheck(Recheck::One(lane.members[499].id));
+    assert_eq!((is_open(&lane, 0), is_open(&lane, 499)), (true, false));
+    let rest = lane.connections.recheck(Recheck::From(0));
+    assert_eq!(rest, Some(Recheck::From(1000)));
+    assert_eq!((is_open(&lane, 999), is_open(&lane, 1499)), (false, true));
+    let mut rest = rest;
+    while let Some(some) = rest {
+        rest = lane.connections.recheck(some);
+    }
+    (0..1500).for_each(|who| assert_eq!(is_open(&lane, who), who % 500 != 499, "{who}"));
+    // Checked at the door before it was revoked.
+    lane.open_plain(0, with("revoked"));
+    lane.open_plain(0, with("good"));
+    assert_eq!((is_open(&lane, 1500), is_open(&lane, 1501)), (false, true));
 }
