@@ -162,6 +162,23 @@ impl Revocations {
         true
     }
 
+    /// All that is known, in no order.
+    fn all(&self) -> Vec<Revocation> {
+        let tables = self.0.read();
+        let tokens = tables.tokens.iter().map(|(id, until)| Revocation::Token {
+            id: id.clone(),
+            until: *until,
+        });
+        let users = tables.users.iter().flat_map(|(user, eras)| {
+            eras.iter().map(|era| Revocation::User {
+                user: user.clone(),
+                issued_before: era.issued_before,
+                until: era.until,
+            })
+        });
+        tokens.chain(users).collect()
+    }
+
     /// Forgets what says nothing any more.
     fn forget(&self, now: SystemTime) {
         let mut tables = self.0.write();

@@ -1,13 +1,15 @@
 //! How a node learns which tokens are revoked, and has those go who are here with one.
 //!
 //! What is revoked is noted for all nodes first, and told to those that live then. A node that was not there, or was not heard, reads it in
-//! the notices: before it lets anybody in, when the link to the others is back, and now and then. Invariant: a revocation is in the table
-//! before the lanes are asked to look, so that whoever is checked later finds it there.
+//! the notices: before it lets anybody in, when the link to the others is back, and now and then. If they are gone, because the store was lost,
+//! the nodes that know them note them again. Invariant: a revocation is in the table before the lanes are asked to look, so that whoever is
+//! checked later finds it there.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bus::{Bus, NoticeError, PublishError, StoreError};
+use bus::{Bus, Notice, NoticeError, PublishError, StoreError};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -129,8 +131,8 @@ impl Keeper {
         }
     }
 
-    /// Reads the notices.
-    async fn load(&self) -> Result<(), StoreError> {
+    /// Reads the notices, and gives them back.
+    async fn load(&self) -> Result<Vec<Notice>, StoreError> {
         let all = self.bus.notices().all().await?;
         self.revocations.forget(SystemTime::now());
         for some in all.chunks(BATCH) {
@@ -144,6 +146,22 @@ impl Keeper {
             tokio::task::yield_now().await;
         }
         self.is_loaded.send_replace(true);
+        Ok(all)
+    }
+
+    /// Notes again what is known here and not among `noted`, for those who come later.
+    async fn restore(&self, noted: &[Notice]) -> Result<(), NoticeError> {
+        let noted: HashSet<&str> = noted.iter().map(|notice| notice.text.as_str()).collect();
+        for some in self.revocations.all().chunks(BATCH) {
+            for revocation in some.iter().filter(|known| !noted.contains(known.encode().as_str())) {
+                match self.note(revocation).await {
+                    // What ends later is kept instead, as it was before.
+                    Err(NoticeError::NoRoom) => return Ok(()),
+                    noted => _ = noted?,
+                }
+            }
+            tokio::task::yield_now().await;
+        }
         Ok(())
     }
 }
@@ -164,18 +182,27 @@ impl Due {
         if Instant::now() < self.next && self.reconnects == Some(reconnects) {
             return;
         }
-        match keeper.load().await {
+        match self.read(keeper, reconnects).await {
             Ok(()) => {
                 self.next = Instant::now() + INTERVAL;
                 self.reconnects = Some(reconnects);
                 self.is_failing = false;
             }
             // That Redis is away is told by the link.
-            Err(StoreError::Unavailable) => {}
+            Err(NoticeError::Store(StoreError::Unavailable)) => {}
             Err(error) if !std::mem::replace(&mut self.is_failing, true) => {
-                tracing::warn!(%error, "it cannot be read which tokens are revoked, trying again until it can");
+                tracing::warn!(%error, "which tokens are revoked cannot be read or kept, trying again until it can");
             }
             Err(_) => {}
+        }
+    }
+
+    async fn read(&self, keeper: &Keeper, reconnects: u64) -> Result<(), NoticeError> {
+        let noted = keeper.load().await?;
+        // Only a store that was away can have lost something.
+        match self.reconnects == Some(reconnects) {
+            true => Ok(()),
+            false => keeper.restore(&noted).await,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which tokens are revoked, as a table, and how a node comes to know.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bus::{Bus, MemoryBus, QueueLimits};
@@ -118,8 +119,16 @@ fn what_cannot_be_revoked() {
     assert_eq!(user("").expect("nobody in particular").until(), at(5) + USUAL_LIFE);
 }
 
-/// A keeper of a node with one lane, and what the lane is asked.
-fn keeper() -> (Arc<Keeper>, Arc<dyn Bus>, Arc<Directory>, Lane, Arc<Revocations>) {
+/// A keeper of a node with one lane, and what it works with.
+struct Node {
+    keeper: Arc<Keeper>,
+    bus: Arc<dyn Bus>,
+    directory: Arc<Directory>,
+    lane: Lane,
+    revocations: Arc<Revocations>,
+}
+
+fn node() -> Node {
     let (bus, _) = MemoryBus::start(QueueLimits::default());
     let bus: Arc<dyn Bus> = bus;
     let limits = InboxLimits {
@@ -139,7 +148,13 @@ fn keeper() -> (Arc<Keeper>, Arc<dyn Bus>, Arc<Directory>, Lane, Arc<Revocations
         vec![lane.clone()],
         Arc::clone(&revocations),
     );
-    (Arc::new(keeper), bus, directory, lane, revocations)
+    Node {
+        keeper: Arc::new(keeper),
+        bus,
+        directory,
+        lane,
+        revocations,
+    }
 }
 
 /// Whom the lane was asked to look at.
@@ -151,6 +166,14 @@ fn asked(lane: &Lane) -> Vec<Recheck> {
         _ => panic!("nothing else was asked"),
     });
     rechecks.collect()
+}
+
+/// What another release may note.
+const OTHER: &str = r#"{"sing":{}}"#;
+
+async fn noted(bus: &dyn Bus) -> BTreeSet<String> {
+    let all = bus.notices().all().await.expect("an answer");
+    all.into_iter().map(|notice| notice.text).collect()
 }
 
 /// Longer than anything here may take.
@@ -168,7 +191,12 @@ async fn until(is_so: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn notices_are_read_at_first_and_when_the_link_is_back() {
-    let (keeper, bus, _, _, revocations) = keeper();
+    let Node {
+        keeper,
+        bus,
+        revocations,
+        ..
+    } = node();
     let (until_then, now) = (SystemTime::now() + PATIENCE, SystemTime::now());
     let post = |text: String| {
         let bus = Arc::clone(&bus);
@@ -177,7 +205,7 @@ async fn notices_are_read_at_first_and_when_the_link_is_back() {
     let t1 = Revocation::of_token("t1".into(), Some(until_then), now).expect("short");
     let t2 = Revocation::of_token("t2".into(), Some(until_then), now).expect("short");
     post(t1.encode()).await;
-    post(r#"{"sing":{}}"#.into()).await;
+    post(OTHER.into()).await;
     let task = tokio::spawn(Arc::clone(&keeper).keep());
     timeout(PATIENCE, keeper.loaded()).await.expect("in time");
     let is_revoked = |id| revocations.is_revoked("", &token(Some(id), None), SystemTime::now());
@@ -187,12 +215,30 @@ async fn notices_are_read_at_first_and_when_the_link_is_back() {
     bus.stats().reconnects.add(1);
     until(|| is_revoked("t2")).await;
     assert!(is_revoked("t1"));
+    // As after the store was lost, too: what it had is over for it.
+    for known in [&t1, &t2] {
+        bus.notices().post(&known.encode(), at(0)).await.expect("taken");
+    }
+    assert_eq!(noted(&*bus).await, BTreeSet::from([OTHER.to_owned()]));
+    bus.stats().reconnects.add(1);
+    let all = BTreeSet::from([OTHER.to_owned(), t1.encode(), t2.encode()]);
+    let again = async {
+        while noted(&*bus).await != all {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, again).await.expect("in time");
     task.abort();
 }
 
 #[tokio::test]
 async fn lanes_look_at_a_user_or_at_everybody_once() {
-    let (keeper, _, directory, lane, _) = keeper();
+    let Node {
+        keeper,
+        directory,
+        lane,
+        ..
+    } = node();
     let connection = |key| crate::connections::ConnectionId { key, generation: 1 };
     for (key, user) in ["anna", "bert", "anna"].into_iter().enumerate() {
         let connection = connection(key);
@@ -220,7 +266,12 @@ async fn lanes_look_at_a_user_or_at_everybody_once() {
 
 #[tokio::test]
 async fn without_a_store_nothing_is_revoked_and_said_so() {
-    let (keeper, bus, _, _, revocations) = keeper();
+    let Node {
+        keeper,
+        bus,
+        revocations,
+        ..
+    } = node();
     let now = SystemTime::now();
     let over = Revocation::of_token("t".into(), Some(now - PATIENCE), now).expect("short");
     let holds = Revocation::of_token("t".into(), None, now).expect("short");

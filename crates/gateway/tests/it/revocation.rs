@@ -169,6 +169,13 @@ fn a_revocation_without_redis_is_none(transport: Transport) {
     redis.restart();
     wait_for("Redis to take it", || here.revoke(by_name("t")).ok());
     is_sent_away(&mut anna);
+
+    // What Redis loses, those who know it give back.
+    redis.kill();
+    redis.restart();
+    wait_for("a gateway that starts later to know", || {
+        tries(&server(&redis, transport), &token).err()
+    });
     let error = here.revoke(by_name("")).expect_err("it has no name");
     assert_eq!(error, "the name of the token is empty");
 }
