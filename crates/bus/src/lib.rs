@@ -219,7 +219,7 @@ pub struct Health {
     pub link_up: bool,
     /// Whether publications are taken.
     pub publisher_up: bool,
-    /// Whether a loop-back has ever come back since the start.
+    /// Whether a loop-back has ever come back since the start, and other processes could learn of this one.
     pub was_up: bool,
     /// Since when the link is in its state.
     pub since: SystemTime,

@@ -100,6 +100,7 @@ impl RedisBus {
             refresh: config.presence_refresh,
             reconnect_max: config.reconnect_max,
             queue: Arc::clone(&queue),
+            status: Arc::clone(&status),
             state: tokio::sync::Mutex::default(),
             failed: Notify::new(),
             dead: watch::Sender::default(),

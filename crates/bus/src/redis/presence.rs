@@ -29,6 +29,7 @@ use super::backoff::Backoff;
 use super::keys::Keys;
 use super::publish::Publisher;
 use super::script::{Batch, Script};
+use super::status::Status;
 use crate::StoreError;
 use crate::presence::{Change, Changed, Count, Members, Presence, Table};
 use crate::queue::Queue;
@@ -58,6 +59,7 @@ pub(crate) struct RedisPresence {
     pub(crate) refresh: Duration,
     pub(crate) reconnect_max: Duration,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) status: Arc<Status>,
     pub(crate) state: Mutex<State>,
     /// Something could not be written.
     pub(crate) failed: Notify,
@@ -84,6 +86,9 @@ impl RedisPresence {
         let mut looked: Option<Instant> = None;
         loop {
             let turned = self.turn(&mut *self.state.lock().await).await;
+            if matches!(turned, Ok(_) | Err(StoreError::Refused { .. })) {
+                self.status.known();
+            }
             let pause = match turned {
                 Ok(mut lives) => {
                     // A Redis that nobody could reach has let every lease run out, so the others get the time to say that they live.

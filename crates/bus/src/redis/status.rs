@@ -18,7 +18,9 @@ pub(crate) struct Status {
 #[derive(Debug)]
 struct Now {
     link_up: bool,
-    was_up: bool,
+    was_heard: bool,
+    /// The other processes can learn that this one is there.
+    is_known: bool,
     since: SystemTime,
     loop_back: Option<Duration>,
     link_problem: Option<String>,
@@ -34,7 +36,8 @@ impl Status {
     pub(crate) fn new() -> Self {
         let now = Now {
             link_up: false,
-            was_up: false,
+            was_heard: false,
+            is_known: false,
             since: SystemTime::now(),
             loop_back: None,
             link_problem: Some("not connected yet".to_owned()),
@@ -55,7 +58,7 @@ impl Status {
         let mut now = self.now();
         now.loop_back = Some(took);
         now.link_problem = None;
-        now.was_up = true;
+        now.was_heard = true;
         now.turn(true);
         if let Some(gap) = now.gap.take() {
             self.stats.reconnects.add(1);
@@ -64,6 +67,11 @@ impl Status {
                 .add(u64::try_from(gap.elapsed().as_millis()).unwrap_or(u64::MAX));
         }
         now.outage.take().map(|outage| outage.elapsed())
+    }
+
+    /// This process is among those that Redis says are alive, or Redis does not want to keep that.
+    pub(crate) fn known(&self) {
+        self.now().is_known = true;
     }
 
     /// Loop-backs do not come back, or there is no link. Says whether this begins an outage.
@@ -132,7 +140,7 @@ impl Status {
             kind: "redis",
             link_up: now.link_up,
             publisher_up: now.publisher_up,
-            was_up: now.was_up,
+            was_up: now.was_heard && now.is_known,
             since: now.since,
             loop_back: now.loop_back,
             problem: (!problems.is_empty()).then(|| problems.join("; ")),
@@ -164,6 +172,8 @@ mod tests {
         assert!(!status.unheard("still none".into()));
         assert_eq!(status.health().problem.as_deref(), Some("still none"));
         assert!(status.heard(Duration::from_millis(1)).is_some());
+        assert!(!status.health().was_up, "the others do not know of it");
+        status.known();
         assert_eq!(
             (status.health().link_up, status.health().was_up, status.health().problem),
             (true, true, None)

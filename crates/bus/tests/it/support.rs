@@ -227,7 +227,8 @@ impl Node {
     /// One on Redis that hears itself.
     pub(crate) async fn up(config: RedisConfig) -> Self {
         let node = Self::start(config);
-        node.until(|health| health.link_up && health.publisher_up).await;
+        node.until(|health| health.was_up && health.link_up && health.publisher_up)
+            .await;
         node
     }
 
