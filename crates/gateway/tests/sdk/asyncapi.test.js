@@ -56,13 +56,24 @@ const foreign = {
 
 // What no recording has, because scenarios cannot make it happen; but a conversation with Fanfare does.
 const heardLive = [
-  'messages/json',
+  'messages/json', 'messages/disconnectPush', 'messages/emulated',
+  'messages/uniConnect', 'messages/uniConnected', 'messages/uniPublication', 'messages/uniDisconnect',
+  'ConnectResult.session', 'ConnectResult.node', 'Session', 'Node',
+  'EmulationRequest', 'EmulationRequest.session', 'EmulationRequest.node', 'EmulationRequest.data',
+  'ConnectPush', 'ConnectPush.connect', 'Connect', 'Connect.client', 'Connect.version', 'Connect.subs', 'Connect.ping', 'Connect.session',
+  'Connect.expires', 'Connect.ttl', 'DisconnectPush', 'DisconnectPush.disconnect', 'Disconnect', 'Disconnect.code', 'Disconnect.reason',
   'CloseCode 3001 shutdown', 'CloseCode 3501 message too large',
   'PlainCloseCode 1001 shutdown', 'PlainCloseCode 1009 message too large', 'PlainCloseCode 1001 come back',
 ];
 
 // What neither has.
 const unheard = {
+  'Connect.data': 'needs a backend that has something to say',
+  'messages/uniJoin': 'needs a subscription of the server that asks for it',
+  'messages/uniLeave': 'the same',
+  'messages/uniSubscribed': 'the server API has to say it',
+  'messages/uniUnsubscribed': 'the same',
+  'messages/uniRefreshed': 'the same',
   'ErrorCode 101 unauthorized': 'the server of the recordings closes with 3501 instead, and --dev lets everybody in',
   'ErrorCode 110 expired': 'needs a token that outlives what it grants',
   'ErrorCode 111 too many requests': 'needs rates, which neither has',
@@ -84,6 +95,12 @@ const unheard = {
   'PlainCloseCode 1011 internal error': 'needs a bug',
   'PlainCloseCode 1013 slow consumer': 'needs a client that does not read, for a megabyte',
   'PlainCloseCode application': 'the server API has to say it',
+};
+
+// What no request is answered with here.
+const unheardStatuses = {
+  'emulation 403': '--dev lets pages of every origin in',
+  'emulation 503': 'needs a second process, which does not answer',
 };
 
 const description = () => new Description();
@@ -130,22 +147,17 @@ const renamed = {
   PresenceRequest: ['ChannelRequest'], PresenceStatsRequest: ['ChannelRequest'], UnsubscribeResult: ['Empty'], PublishResult: ['Empty'],
 };
 
-// Fields that no client of a WebSocket needs.
+// Fields that no client needs.
 const undescribed = {
   'Command.ping': 'no client says it; the connection would end',
   'PingRequest': 'the same',
   'Push.message': 'nothing sends it yet',
   'Message': 'the same',
-  'Push.connect': 'for connections that only hear',
-  'Connect': 'the same',
-  'Push.disconnect': 'a WebSocket has a Close frame for it',
-  'Disconnect': 'the same',
+  'Connect.pong': 'nothing that who only hears says is listened to',
+  'Connect.node': 'the same',
   'ServerSubscription': 'an entry of a map, which JSON has too',
   'RefreshResult.client': 'the client knows',
   'RefreshResult.version': 'the client knows',
-  'EmulationRequest': 'for connections whose commands come by another way',
-  'ConnectResult.session': 'the same',
-  'ConnectResult.node': 'the same',
   'SubscribeRequest.type': 'anything but 0 is error 108',
   'PublishRequest.type': 'anything but 0 is error 108',
   'SubRefreshRequest.type': 'anything but 0 is error 108',
@@ -162,10 +174,11 @@ test('every member of the Protobuf schema is described, and no other', () => {
   const { messages, schemas } = it.document.components;
   const membersOf = (parts) => [...new Set(parts.flatMap(({ properties = {} }) => Object.keys(properties)))];
   const said = (from) => it.messages('centrifuge', from).map((name) => messages[name].payload);
-  const envelopes = { Command: said('client'), Reply: said('server'), Push: said('server').flatMap(({ properties }) => properties?.push ?? []) };
+  const pushes = Object.keys(schemas).filter((name) => name.endsWith('Push')).map((name) => schemas[name]);
+  const envelopes = { Command: said('client'), Reply: said('server'), Push: pushes };
   const { file } = messages.protobufCommands['x-protobuf'];
   const fields = fieldsOf(fs.readFileSync(path.join(__dirname, '../../docs', file), 'utf8'));
-  assert.deepEqual(Object.values(messages).map((message) => message['x-protobuf']).filter(Boolean), [{ file, message: 'Command' }, { file, message: 'Reply' }]);
+  assert.deepEqual(Object.values(messages).map((message) => message['x-protobuf']).filter(Boolean), ['Command', 'Reply', 'EmulationRequest'].map((message) => ({ file, message })));
   const differing = Object.entries(fields).flatMap(([message, names]) => {
     const parts = envelopes[message] ?? (renamed[message] ?? [message]).map((name) => schemas[name]);
     if (!parts.every(Boolean)) return [message];
@@ -227,11 +240,14 @@ function withoutForeign(message, noted) {
 
 // What is wrong with what somebody said in a channel; codes and their texts are looked up too.
 function complaintsAbout(it, channel, { from, message, close }) {
-  if (close) return it.complaintsAboutCode(channel === 'centrifuge' ? 'CloseCode' : 'PlainCloseCode', ...close);
+  const isPlain = channel === 'bare' || channel === 'raw';
+  if (close) return it.complaintsAboutCode(isPlain ? 'PlainCloseCode' : 'CloseCode', ...close);
   const complaints = it.complaints(channel, from, message);
-  if (from === 'server' && channel === 'centrifuge') {
+  if (from === 'server' && !isPlain) {
     if (message.error) complaints.push(...it.complaintsAboutCode('ErrorCode', message.error.code, message.error.message));
-    const { unsubscribe } = message.push ?? {};
+    // Who only hears gets pushes without a wrapping; elsewhere an answer has a member of that name too, which is empty.
+    const { unsubscribe, disconnect } = message.push ?? (channel.startsWith('uni') ? message : {});
+    if (disconnect) complaints.push(...it.complaintsAboutCode('CloseCode', disconnect.code, disconnect.reason));
     if (unsubscribe) complaints.push(...it.complaintsAboutCode('UnsubscribeCode', unsubscribe.code, unsubscribe.reason));
   }
   return complaints;
@@ -286,6 +302,16 @@ test('what differs from the description is found', () => {
     assert.ok(wrong({ from: 'server', message }), JSON.stringify(message));
   }
   assert.ok(wrong({ from: 'server', close: [3501, 'shutdown'] }));
+  const isWrongFor = (channel, message, from = 'server') => complaintsAbout(it, channel, { from, message }).length > 0;
+  const ended = { disconnect: { code: 3001, reason: 'shutdown' } };
+  for (const channel of ['httpStream', 'sse']) assert.ok(!isWrongFor(channel, { push: ended }) && isWrongFor(channel, ended), channel);
+  for (const channel of ['uniWebSocket', 'uniHttpStream', 'uniSse']) {
+    assert.ok(!isWrongFor(channel, ended) && isWrongFor(channel, { push: ended }), channel);
+    assert.ok(isWrongFor(channel, { disconnect: { code: 3001, reason: 'because' } }), channel);
+    assert.ok(isWrongFor(channel, { connect: { client, version: 'v' } }), channel);
+  }
+  assert.ok(wrong({ from: 'server', message: { push: ended } }), 'a WebSocket has a Close frame for it');
+  assert.ok(isWrongFor('emulation', { session: client, data: '{}' }, 'client'));
   assert.ok(wrong({ from: 'server', message: { id: 1, connect: {} } }));
   assert.ok(!wrong({ from: 'client', message: { id: 1, connect: {} } }));
 });
@@ -295,9 +321,14 @@ test('what differs from the description is found', () => {
 test('everything that Fanfare says is as described', async () => {
   const it = description();
   const unexpected = [];
-  for (const { channel, from, frame, close } of await converse()) {
-    const said = close ? [{ from, close }] : messagesOf(channel, frame).map((message) => ({ from, message }));
-    for (const one of said) {
+  const statuses = new Set();
+  for (const { channel: where, from, frame, close, status } of await converse()) {
+    if (status) {
+      statuses.add(`${where} ${status}`);
+      continue;
+    }
+    const said = close ? [{ channel: where, from, close }] : messagesOf(where, frame).map((one) => ({ from, ...one }));
+    for (const { channel, ...one } of said) {
       // A client may close as it likes.
       if (one.close && from === 'client') continue;
       const complaints = complaintsAbout(it, channel, one);
@@ -305,13 +336,19 @@ test('everything that Fanfare says is as described', async () => {
     }
   }
   assert.deepEqual(unexpected, []);
+  const heard = [...statuses, ...Object.keys(unheardStatuses)];
+  assert.deepEqual(heard.sort(), it.statuses('emulation').map((status) => `emulation ${status}`).sort());
   const usual = ['connected', 'subscribed', 'unsubscribed', 'published', 'present', 'counted', 'refreshed', 'subRefreshed', 'refusal',
     'publicationPush', 'joinPush', 'leavePush', 'ping', 'pong'].map((name) => `messages/${name}`);
   const members = ['ConnectResult.subs', 'ConnectResult.ttl', 'ConnectResult.ping', 'SubscribeResult.ttl', 'Publication.info',
-    'SubscribeRequest.tf', 'CloseCode 3508 not available'];
+    'SubscribeRequest.tf', 'SubscribeRequest.delta', 'SubscribeResult.delta', 'Publication.delta', 'CloseCode 3508 not available'];
   assert.deepEqual([...usual, ...members, ...heardLive].filter((part) => !it.seen.has(part)), [], 'each was heard');
 });
 
 function messagesOf(channel, frame) {
-  return channel === 'centrifuge' ? wire.decode('json', frame) : [JSON.parse(frame.toString('utf8'))];
+  const messages = channel === 'bare' || channel === 'raw' ? [JSON.parse(frame.toString('utf8'))] : wire.decode('json', frame);
+  const said = messages.map((message) => ({ channel, message }));
+  // What a client says for its connection is what it would say in a socket.
+  const commands = channel === 'emulation' ? messages.flatMap(({ data }) => wire.decode('json', Buffer.from(data))) : [];
+  return [...said, ...commands.map((message) => ({ channel: 'centrifuge', message }))];
 }

@@ -58,6 +58,12 @@ class Description {
     return [...names].filter((name) => isJson(this.document.components.messages[name]));
   }
 
+  /** The statuses that a request in a channel may be answered with. */
+  statuses(channel) {
+    const { messages } = this.at(`#/channels/${channel}`);
+    return Object.values(messages).map((message) => this.follow(message).bindings?.http?.statusCode).filter(Boolean);
+  }
+
   check(where, value) {
     if (!this.checks.has(where)) this.checks.set(where, this.ajv.compile({ $ref: `description${where}` }));
     const check = this.checks.get(where);
@@ -69,8 +75,8 @@ class Description {
     const member = (object) => Object.keys(object ?? {}).find((name) => name !== 'id' && name !== 'channel');
     const shape = (one) => (member(one) === 'push' ? `push ${member(one.push)}` : member(one));
     const described = (name) => {
-      const { properties = {} } = this.document.components.messages[name].payload;
-      return shape(properties.push ? { push: properties.push.properties } : properties);
+      const { properties = {} } = this.follow(this.document.components.messages[name].payload);
+      return shape(properties.push ? { push: this.follow(properties.push).properties } : properties);
     };
     return names.find((name) => described(name) === shape(value));
   }
