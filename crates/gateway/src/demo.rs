@@ -9,15 +9,26 @@ use actix_web::HttpResponse;
 use actix_web::http::header;
 use uuid::Uuid;
 
-/// The page with its style and script in place; node and nonce still missing.
+/// What the page has to know of the process that serves it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    /// The name of the instance.
+    pub(crate) node: &'a str,
+    /// The bare channel.
+    pub(crate) channel: &'a str,
+    /// Whether a client that shows no token may talk the Centrifuge protocol.
+    pub(crate) has_centrifuge: bool,
+}
+
+/// The page with its style and script in place; the facts and the nonce still missing.
 static PAGE: LazyLock<String> = LazyLock::new(|| {
     include_str!("demo/page.html")
         .replace("{{style}}", include_str!("demo/page.css"))
         .replace("{{script}}", include_str!("demo/page.js"))
 });
 
-/// The page, served by the instance called `node`.
-pub(crate) fn page(node: &str) -> HttpResponse {
+/// The page, served by the instance that `facts` are about.
+pub(crate) fn page(facts: Facts<'_>) -> HttpResponse {
     let nonce = Uuid::new_v4().simple().to_string();
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
@@ -25,7 +36,7 @@ pub(crate) fn page(node: &str) -> HttpResponse {
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::REFERRER_POLICY, "no-referrer"))
         .insert_header((header::CACHE_CONTROL, "no-store"))
-        .body(html(node, &nonce))
+        .body(html(facts, &nonce))
 }
 
 /// The `Set-Cookie` value for the 101 of a raw handshake that carries `query`, if the demo page asked for it.
@@ -43,9 +54,12 @@ pub(crate) fn serving_node_cookie(query: &str, node: &str) -> Option<String> {
     })
 }
 
-/// The node goes in last: what it contains is not looked at again.
-fn html(node: &str, nonce: &str) -> String {
-    PAGE.replace("{{nonce}}", nonce).replace("{{node}}", &escape(node))
+/// The names go in last, and cannot hold a mark: what they contain is not looked at again.
+fn html(facts: Facts<'_>, nonce: &str) -> String {
+    PAGE.replace("{{nonce}}", nonce)
+        .replace("{{centrifuge}}", if facts.has_centrifuge { "yes" } else { "no" })
+        .replace("{{channel}}", &escape(facts.channel))
+        .replace("{{node}}", &escape(facts.node))
 }
 
 fn content_security_policy(nonce: &str) -> String {
@@ -64,6 +78,7 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
+            '{' => escaped.push_str("&#123;"),
             _ => escaped.push(letter),
         }
     }
@@ -85,9 +100,17 @@ fn percent_encode(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn facts(node: &str) -> Facts<'_> {
+        Facts {
+            node,
+            channel: "chat-channel",
+            has_centrifuge: true,
+        }
+    }
+
     #[test]
     fn page_is_whole_and_fenced_in() {
-        let page = html("node-1", "abc");
+        let page = html(facts("node-1"), "abc");
         assert!(!page.contains("{{"), "every mark is filled");
         assert_eq!(
             page.matches("nonce=\"abc\"").count(),
@@ -115,14 +138,17 @@ mod tests {
     #[test]
     fn every_answer_has_its_own_nonce() {
         let policy = |answer: HttpResponse| answer.headers().get(header::CONTENT_SECURITY_POLICY).cloned();
-        assert_ne!(policy(page("a")), policy(page("a")));
+        assert_ne!(policy(page(facts("a"))), policy(page(facts("a"))));
     }
 
     #[test]
     fn node_name_cannot_leave_its_attribute() {
         #[track_caller]
         fn check(node: &str, expected: &str) {
-            assert!(html(node, "abc").contains(&format!("content=\"{expected}\"")), "{node}");
+            assert!(
+                html(facts(node), "abc").contains(&format!("content=\"{expected}\"")),
+                "{node}"
+            );
         }
         check("pod-7.zone_b", "pod-7.zone_b");
         check(
@@ -130,7 +156,7 @@ mod tests {
             "&quot;&gt;&lt;script&gt;alert(1)&lt;/script&gt;",
         );
         check("a&b'c", "a&amp;b&#39;c");
-        check("{{nonce}}", "{{nonce}}");
+        check("{{nonce}}", "&#123;&#123;nonce}}");
     }
 
     #[test]

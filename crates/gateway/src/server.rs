@@ -22,12 +22,13 @@ use actix_web::http::header::HeaderValue;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpMessage, HttpRequest, HttpResponse, web};
+use protocol::Channel;
 use rustls::ServerConfig;
 use socket2::SockRef;
 
 use crate::admission::Handshake;
 use crate::attached::{self, Worker};
-use crate::config::{Listener, Transport};
+use crate::config::{Carriage, Listener, Transport};
 use crate::door::{Purpose, Refusal, check_handshake, knock};
 use crate::line::{Line, OverTcp};
 use crate::metrics::Rejected;
@@ -299,7 +300,12 @@ async fn bare(request: HttpRequest, node: web::Data<Node>, payload: web::Payload
         && node.config.demo.enabled
         && accepts_html(&request)
     {
-        return Ok(demo::page(&node.name));
+        let settings = &node.terms.settings;
+        return Ok(demo::page(demo::Facts {
+            node: &node.name,
+            channel: node.config.raw.channel.as_ref().map_or("", Channel::as_str),
+            has_centrifuge: settings.anonymous && settings.transports.contains(&Carriage::WebSocket),
+        }));
     }
     let Some(channel) = node.config.raw.channel.clone() else {
         return Err(Refusal::UnknownChannel.into());

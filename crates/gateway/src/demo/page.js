@@ -14,12 +14,13 @@ const log = byId("log");
 const composer = byId("composer");
 const nameField = byId("name");
 const textField = byId("text");
+const dialectField = byId("dialect");
 
 const tab = randomHex(8);
-const pageNode = document.querySelector('meta[name="fanfare-node"]').content;
+const about = (what) => document.querySelector(`meta[name="fanfare-${what}"]`).content;
 const unconfirmed = new Map();      // id -> { text, sentAt }
 const roundTrips = [];
-let socket = null;
+let connection = null;              // what `plain` or `centrifuge` gave, and whether it is open
 let attempt = 0;
 let retry = { timer: 0, ticker: 0 };
 let sequence = 0;
@@ -29,30 +30,82 @@ function randomHex(bytes) {
   return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (b) => b.toString(16).padStart(2, "0")).join("");
 }
 
+// ---- the two ways to talk: the same JSON in the same channel, only what is around it differs
+
+function address(path) {
+  const url = new URL(path, location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  return url;
+}
+
+// A plain WebSocket: every text is a message.
+function plain(on) {
+  const key = randomHex(8);
+  const socket = new WebSocket(address(`/?demo=${key}`));
+  socket.onopen = () => on.open(servingNode(key));
+  socket.onmessage = ({ data }) => on.message(data);
+  socket.onclose = ({ code }) => on.close(code === 1001 ? "This instance is leaving" : "Disconnected");
+  return { say: (json) => socket.send(json), leave: () => socket.close() };
+}
+
+// The Centrifuge protocol, as little of it as a chat needs: connect, subscribe, publish, and pings answered. Use an SDK for more.
+function centrifuge(on) {
+  const channel = about("channel");
+  const socket = new WebSocket(address("/connection/websocket"));
+  const ask = (id, command) => socket.send(`{"id":${id},${command}}`);
+  let refusal = null;
+  let id = 2;
+  socket.onopen = () => ask(1, '"connect":{}');
+  socket.onmessage = ({ data }) => {
+    for (const line of data.split("\n").filter(Boolean)) {
+      const reply = JSON.parse(line);
+      if (reply.error && reply.id <= 2) { refusal = `Refused, ${reply.error.message}`; socket.close(); }
+      else if (reply.error) note(`Not published: ${reply.error.message}`);
+      else if (reply.connect) ask(2, `"subscribe":{"channel":${JSON.stringify(channel)}}`);
+      else if (reply.subscribe) on.open(null);
+      else if (reply.push?.pub) on.message(JSON.stringify(reply.push.pub.data));
+      else if (!reply.id && !reply.push) socket.send("{}");
+    }
+  };
+  socket.onclose = ({ code }) => on.close(refusal ?? (code === 3001 ? "This instance is leaving" : "Disconnected"));
+  return { say: (json) => ask(++id, `"publish":{"channel":${JSON.stringify(channel)},"data":${json}}`), leave: () => socket.close() };
+}
+
 // ---- the connection
 
 function connect() {
   stopWaiting();
   say("connecting", "Connecting …");
-  const key = randomHex(8);
-  const address = new URL(`/?demo=${key}`, location.href);
-  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  const opening = socket = new WebSocket(address);
   let steady = 0;
-  opening.onopen = () => {
-    steady = setTimeout(() => { attempt = 0; }, STEADY_AFTER_MS);
-    showNode(key);
-    say("open", "Connected");
-  };
-  opening.onmessage = (event) => receive(event.data);
-  opening.onclose = (event) => {
-    clearTimeout(steady);
-    if (socket !== opening) return;
-    socket = null;
-    reportUnconfirmed();
-    reconnectLater(event.code === 1001 ? "This instance is leaving" : "Disconnected");
-  };
+  const opening = connection = (dialectField.value === "centrifuge" ? centrifuge : plain)({
+    open(node) {
+      if (connection !== opening) return;
+      steady = setTimeout(() => { attempt = 0; }, STEADY_AFTER_MS);
+      opening.isOpen = true;
+      showNode(node);
+      say("open", "Connected");
+    },
+    message(json) {
+      if (connection === opening) receive(json);
+    },
+    close(why) {
+      clearTimeout(steady);
+      if (connection !== opening) return;
+      connection = null;
+      reportUnconfirmed();
+      reconnectLater(why);
+    },
+  });
 }
+
+dialectField.addEventListener("change", () => {
+  const last = connection;
+  connection = null;
+  reportUnconfirmed();
+  attempt = 0;
+  connect();
+  last?.leave();
+});
 
 // Full jitter: anything between nothing and the bound, so that the tabs of a lost instance do not come back in one wave.
 function reconnectLater(why) {
@@ -71,8 +124,8 @@ function stopWaiting() {
   clearInterval(retry.ticker);
 }
 
-addEventListener("offline", () => { if (!socket) { stopWaiting(); reconnectLater("Offline"); } });
-addEventListener("online", () => { if (!socket) { stopWaiting(); attempt = 0; reconnectLater("Back online"); } });
+addEventListener("offline", () => { if (!connection) { stopWaiting(); reconnectLater("Offline"); } });
+addEventListener("online", () => { if (!connection) { stopWaiting(); attempt = 0; reconnectLater("Back online"); } });
 
 function say(state, words) {
   const place = byId("state");
@@ -83,12 +136,16 @@ function say(state, words) {
 
 // Behind a load balancer the page may come from one instance and the WebSocket from another. A script cannot read the headers of a 101, but
 // it can read the short-lived cookie that comes with it, named by a key that only this attempt knows.
-function showNode(key) {
+function servingNode(key) {
   const name = `fanfare_demo_${key}`;
   const found = document.cookie.split("; ").find((pair) => pair.startsWith(`${name}=`));
   document.cookie = `${name}=; Max-Age=0; Path=/; SameSite=Strict`;
-  byId("node-label").textContent = found ? "Instance" : "Page from";
-  byId("node").textContent = found ? decodeURIComponent(found.slice(name.length + 1)) : pageNode;
+  return found ? decodeURIComponent(found.slice(name.length + 1)) : null;
+}
+
+function showNode(node) {
+  byId("node-label").textContent = node ? "Instance" : "Page from";
+  byId("node").textContent = node ?? about("node");
 }
 
 // ---- sending and receiving
@@ -98,10 +155,10 @@ composer.addEventListener("submit", (event) => {
   const text = textField.value.trim();
   const from = nameField.value.trim();
   if (!text || !from) return;
-  if (socket?.readyState !== WebSocket.OPEN) return note("Not connected: your text stays in its field.");
+  if (!connection?.isOpen) return note("Not connected: your text stays in its field.");
   const id = `${tab}-${sequence++}`;
   unconfirmed.set(id, { text, sentAt: performance.now() });
-  socket.send(JSON.stringify({ type: "chat", id, from, text, at: Date.now() }));
+  connection.say(JSON.stringify({ type: "chat", id, from, text, at: Date.now() }));
   textField.value = "";
   textField.focus();
   toNewest();
@@ -223,5 +280,6 @@ nameField.addEventListener("change", () => {
   try { localStorage.setItem("fanfare-name", nameField.value.trim()); } catch { /* private mode: the name lives as long as the tab */ }
 });
 
+byId("dialects").hidden = about("centrifuge") !== "yes";
 connect();
 textField.focus();

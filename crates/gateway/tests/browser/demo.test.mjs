@@ -51,6 +51,25 @@ test("two tabs on two instances show the same messages in the same order", LIMIT
   assert.equal(await ada.page.locator(".message .author").last().textContent(), seenByAda.at(-1).split(" ")[0]);
 }));
 
+test("a plain WebSocket and the Centrifuge protocol share the channel", LIMIT, () => withTabs([a.url, b.url], async (ada, grace) => {
+  await grace.page.getByLabel("by").selectOption("centrifuge");
+  await grace.isIn("open");
+  assert.equal(await grace.instance(), "Page from: node-b");
+  await ada.say("from a plain one");
+  await grace.bodies(1);
+  await grace.say("from the other");
+  for (const tab of [ada, grace]) assert.deepEqual(await tab.bodies(2), ["from a plain one", "from the other"]);
+  await grace.page.evaluate(() => connection.say('{"sensor":1}'));
+  for (const tab of [ada, grace]) assert.deepEqual((await tab.bodies(3)).at(-1), '{"sensor":1}');
+  assert.deepEqual(await grace.accessibilityProblems(), []);
+  await grace.screenshot("centrifuge");
+  await grace.page.getByLabel("by").selectOption("plain");
+  await grace.isIn("open");
+  assert.equal(await grace.instance(), "Instance: node-b");
+  await grace.say("plain again");
+  assert.equal((await ada.bodies(4)).at(-1), "plain again");
+}));
+
 test("text of others is shown as text", LIMIT, () => withTabs([a.url, b.url], async (ada, grace) => {
   const evil = "<img src=x onerror=alert(1)><script>alert(2)</script>";
   await grace.callMe("<b>Grace</b>");
@@ -62,7 +81,7 @@ test("text of others is shown as text", LIMIT, () => withTabs([a.url, b.url], as
 
 test("JSON of other applications is shown as it is", LIMIT, () => withTabs([a.url, b.url], async (tab, application) => {
   const foreign = ['{"type":"chat","text":5,"from":"x"}', "42", "null", '[1,"<b>"]', '{"sensor":1}'];
-  await application.page.evaluate((foreign) => foreign.forEach((json) => socket.send(json)), foreign);
+  await application.page.evaluate((foreign) => foreign.forEach((json) => connection.say(json)), foreign);
   assert.deepEqual(await tab.bodies(foreign.length), foreign);
   assert.equal(await tab.page.locator(".foreign").count(), foreign.length);
 }));
@@ -135,7 +154,7 @@ for (const colorScheme of ["light", "dark"]) {
       await tab.bodies(1);
       await other.say("And hello from the second, with a line that is long enough to be broken somewhere, on a phone more than once.");
       await tab.bodies(2);
-      await tab.page.evaluate(() => socket.send('{"sensor":12,"values":[1,2,3.5],"unit":"lx"}'));
+      await tab.page.evaluate(() => connection.say('{"sensor":12,"values":[1,2,3.5],"unit":"lx"}'));
       await tab.bodies(3);
       assert.deepEqual(await tab.accessibilityProblems(), []);
       const overflow = await tab.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
