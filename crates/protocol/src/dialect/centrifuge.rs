@@ -7,11 +7,12 @@ mod decode;
 mod delta;
 mod emulation;
 mod encode;
+mod object;
 mod one_way;
 mod wire;
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub(super) use decode::Commands;
@@ -30,20 +31,11 @@ pub enum Format {
 }
 
 /// JSON inside of JSON, as it stands.
-mod raw_json {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-        match serde_json::from_slice::<&RawValue>(data) {
-            Ok(raw) => raw.serialize(serializer),
-            // Only another program that writes to Redis can have published that.
-            Err(_) => String::from_utf8_lossy(data).serialize(serializer),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        let raw: Box<str> = Box::<RawValue>::deserialize(deserializer)?.into();
-        Ok(Bytes::from(raw.into_string()))
+fn raw_json<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_slice::<&RawValue>(data) {
+        Ok(raw) => raw.serialize(serializer),
+        // Only another program that writes to Redis can have published that.
+        Err(_) => String::from_utf8_lossy(data).serialize(serializer),
     }
 }
 

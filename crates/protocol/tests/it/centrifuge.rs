@@ -313,6 +313,26 @@ fn a_message_may_hold_many_commands() {
     assert_eq!(read[0], Ok(request(1, Command::Connect(Box::default()))));
 }
 
+#[test]
+fn the_last_of_members_with_one_name_counts() {
+    asks_json(
+        r#"{"subscribe":{"channel":"b","channel":"a","token":"x","token":"t"}}"#,
+        Ok(Command::Subscribe(Box::new(Subscribe {
+            token: "t".into(),
+            ..subscribe("a")
+        }))),
+    );
+    asks_json(
+        r#"{"publish":{"channel":"b","data":1},"publish":{"channel":"a","d\u0061ta":2,"data":[ 3 ]},"x":1,"x":2}"#,
+        Ok(Command::Publish {
+            channel: channel("a"),
+            data: Bytes::from_static(b"[3]"),
+        }),
+    );
+    let ids = decode(Format::Json, Bytes::from_static(br#"{"id":1,"connect":{},"id":2}"#));
+    assert_eq!(ids, [Ok(request(2, Command::Connect(Box::default())))]);
+}
+
 #[track_caller]
 fn ends_after(good: usize, format: Format, message: &[u8]) {
     let read = decode(format, Bytes::copy_from_slice(message));
@@ -338,6 +358,22 @@ fn what_is_not_of_the_protocol_ends_the_message() {
         (0, r#"{"id":1,"subscribe":{"channel":7}}"#),
         (0, r#"{"id":1,"subscribe":{"channel":"a","delta":"vcdiff"}}"#),
         (0, r#"{"id":1,"refresh":{}}"#),
+        // An array is no object, wherever it stands.
+        (0, r#"{"id":1,"connect":[]}"#),
+        (0, r#"{"id":1,"connect":["token"]}"#),
+        (0, r#"{"id":1,"subscribe":["a"]}"#),
+        (0, r#"{"id":1,"publish":["a",1,0]}"#),
+        (0, r#"{"id":1,"ping":[]}"#),
+        (0, r#"{"id":1,"history":{"channel":"a","since":[1,"e"]}}"#),
+        (0, r#"{"id":1,"connect":{"subs":{"a":["a"]}}}"#),
+        (0, r#"{"id":1,"connect":{"subs":[]}}"#),
+        (0, r#"{"id":1,"subscribe":{"channel":"a","tf":["","k","ex"]}}"#),
+        (
+            0,
+            r#"{"id":1,"subscribe":{"channel":"a","tf":{"op":"and","nodes":[[]]}}}"#,
+        ),
+        // Nor does one with the right type later excuse one that is wrong.
+        (0, r#"{"id":"1","id":1,"connect":{}}"#),
         (0, r#"{"id":1,"publish":{"data":1}}"#),
         (1, "{}\n{\n{}"),
         (2, "{}\n{}\nnull"),

@@ -5,8 +5,9 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use protocol::frame::{self, Guard, Limits, Parser, Role};
-use protocol::json;
+use protocol::dialect::{Carrier, Format};
+use protocol::frame::{self, Guard, Kind, Limits, Message, Parser, Role};
+use protocol::{Dialect, json};
 
 const LIMITS: Limits = Limits {
     message_size: 64 * 1024,
@@ -34,6 +35,23 @@ fn speed() {
         });
         measure("  compact, spaces", || {
             json::compact(spaced.clone(), 512).expect("JSON")
+        });
+    }
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn commands() {
+    for (what, command) in [
+        ("subscribe", r#"{"subscribe":{"channel":"room:1","flag":1},"id":2}"#),
+        ("publish", r#"{"publish":{"channel":"room:1","data":{"a":1}},"id":3}"#),
+        ("pong", "{}"),
+    ] {
+        let data = Bytes::from_static(command.as_bytes());
+        let dialect = Dialect::Centrifuge(Format::Json, Carrier::Frames);
+        measure(what, || {
+            let data = black_box(data.clone());
+            dialect.decode(Message { kind: Kind::Text, data }, 64).count()
         });
     }
 }

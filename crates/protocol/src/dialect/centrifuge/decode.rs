@@ -77,11 +77,8 @@ impl Iterator for Commands {
                 if end.is_some() {
                     self.rest.advance(1);
                 }
-                match line.trim_ascii_start().first() {
-                    None => continue,
-                    Some(b'{') => break serde_json::from_slice(&line).ok(),
-                    // serde would take an array for a struct.
-                    Some(_) => break None,
+                if !line.trim_ascii_start().is_empty() {
+                    break serde_json::from_slice(&line).ok();
                 }
             },
             Format::Protobuf => {

@@ -15,9 +15,7 @@ pub(crate) fn decode(text: &[u8], max_depth: usize) -> Result<Request, DecodeErr
     let malformed = || DecodeError::Malformed("not what a client says who only hears");
     let wire = match text.trim_ascii() {
         b"" | b"null" => wire::ConnectRequest::default(),
-        // serde would take an array for a struct.
-        [b'{', ..] => serde_json::from_slice(text).map_err(|_| malformed())?,
-        _ => return Err(malformed()),
+        _ => serde_json::from_slice(text).map_err(|_| malformed())?,
     };
     let connect = connect(wire, max_depth).map_err(|_| malformed())?;
     Ok(Request {

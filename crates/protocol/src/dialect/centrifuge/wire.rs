@@ -8,4 +8,7 @@
     reason = "made by prost from the schema, which says what they are"
 )]
 
+use super::object::{object, raw, value};
+
 include!(concat!(env!("OUT_DIR"), "/centrifuge.rs"));
+include!(concat!(env!("OUT_DIR"), "/objects.rs"));
