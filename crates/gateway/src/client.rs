@@ -184,12 +184,22 @@ impl Client {
         }
     }
 
+    /// What the client is pinged with.
+    pub(crate) fn ping(&self) -> &'static Bytes {
+        match &self.talk {
+            Talk::Session(session) if session.has_native_pings() => Encoding::Raw.ping(),
+            Talk::Session(_) | Talk::Plain(_) => self.encoding().ping(),
+        }
+    }
+
     /// Whether the client answers pings in its dialect's words, or by those of WebSocket.
     pub(crate) fn answers_pings(&self) -> bool {
-        match &self.talk {
-            Talk::Plain(_) => true,
-            Talk::Session(session) => session.answers_pings() || !self.encoding().is_stream(),
-        }
+        !self.encoding().is_stream() || self.owes_pongs()
+    }
+
+    /// Whether it answers them in its dialect's words.
+    pub(crate) fn owes_pongs(&self) -> bool {
+        matches!(&self.talk, Talk::Session(session) if session.answers_pings())
     }
 
     /// The name of a client that others can name.

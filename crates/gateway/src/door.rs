@@ -288,6 +288,12 @@ fn converse(
     let mut session = Session::new(Arc::clone(&node.terms), origin);
     if carriage != Carriage::WebSocket {
         session = session.apart(matches!(dialect, Dialect::OneWay(_)));
+    } else if request
+        .query_string()
+        .split('&')
+        .any(|it| it == "cf_ws_frame_ping_pong=true")
+    {
+        session = session.with_native_pings();
     }
     Ok(Pass {
         lane,

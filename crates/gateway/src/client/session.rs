@@ -64,6 +64,8 @@ pub(crate) struct Session {
     secret: Option<Box<Uuid>>,
     /// The client only hears.
     is_one_way: bool,
+    /// The client is pinged by its WebSocket alone.
+    has_native_pings: bool,
     /// Names the connection among those of all processes.
     id: Uuid,
     stage: Stage,
@@ -130,6 +132,7 @@ impl Session {
             origin,
             secret: None,
             is_one_way: false,
+            has_native_pings: false,
             id: Uuid::new_v4(),
             stage: Stage::New,
             subscriptions: HashMap::new(),
@@ -153,9 +156,21 @@ impl Session {
         }
     }
 
+    /// The same for a client whose WebSocket answers pings, because nobody is there who would say the dialect's words for it.
+    pub(crate) fn with_native_pings(self) -> Self {
+        Self {
+            has_native_pings: true,
+            ..self
+        }
+    }
+
+    pub(super) fn has_native_pings(&self) -> bool {
+        self.has_native_pings
+    }
+
     /// Whether the client answers pings in its dialect's words.
     pub(super) fn answers_pings(&self) -> bool {
-        !self.is_one_way
+        !self.is_one_way && !self.has_native_pings
     }
 
     pub(super) fn is_known(&self) -> bool {

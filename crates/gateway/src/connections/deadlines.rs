@@ -123,7 +123,7 @@ impl<W: Wire> Connections<W> {
             State::Open => {
                 if !connection.is_pinged && silence >= spread(ticks(self.settings.ping_interval), key) {
                     connection.is_pinged = true;
-                    let ping = connection.client.encoding().ping();
+                    let ping = connection.client.ping();
                     self.send(key, ping);
                 }
                 self.watch(key);
@@ -151,11 +151,12 @@ impl<W: Wire> Connections<W> {
             if !is_known {
                 return self.close(key, Close::Stale);
             }
-            let answers = connection.client.answers_pings();
-            connection.is_pinged = answers;
-            connection.owes_pongs = connection.owes_pongs.saturating_add(u8::from(answers));
+            connection.is_pinged = connection.client.answers_pings();
+            connection.owes_pongs = connection
+                .owes_pongs
+                .saturating_add(u8::from(connection.client.owes_pongs()));
             connection.rhythm = now + ticks(self.settings.rhythm.ping_interval);
-            let ping = connection.client.encoding().ping();
+            let ping = connection.client.ping();
             self.send(key, ping);
         }
         self.watch(key);

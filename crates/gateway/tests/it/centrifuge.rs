@@ -82,6 +82,7 @@ on_both_transports! {
     who_says_nothing_in_time
     pings_and_pongs
     late_pongs_for_several_pings
+    pings_of_the_websocket
     protobuf_and_subprotocols
     a_thousand_subscriptions_in_one_message
     a_drain_says_come_back
@@ -226,6 +227,36 @@ fn late_pongs_for_several_pings(transport: Transport) {
     );
     socket.send("{}");
     assert_eq!(socket.close().0, Some(3501), "one too many");
+}
+
+fn pings_of_the_websocket(transport: Transport) {
+    let mut config = open(config(transport));
+    config.centrifuge.ping_interval = Duration::from_secs(1);
+    config.centrifuge.pong_timeout = Duration::from_millis(500);
+    let server = Server::start(config);
+    for format in ["", "&cf_protocol=protobuf"] {
+        let mut socket = server.client_of(&format!("{PATH}?cf_ws_frame_ping_pong=true{format}"));
+        if format.is_empty() {
+            let answer = asks(&mut socket, &json!({"id": 1, "connect": {}}));
+            let told = |name| answer["connect"].get(name);
+            assert!(told("client").is_some(), "{answer}");
+            assert_eq!((told("ping"), told("pong")), (None, None));
+        } else {
+            socket.write(client::binary(b"\x04\x08\x01\x22\x00", MASK));
+            assert!(matches!(socket.next(), Some(Item::Message(_))));
+        }
+        for _ in 0..2 {
+            assert_eq!(socket.next(), Some(Item::Ping("".into())), "and nothing else");
+            socket.write(client::pong(b"", MASK));
+        }
+        assert_eq!(socket.close(), (Some(3012), "no pong".into()));
+    }
+    // It was not asked in these words.
+    let mut socket = server.client_of(&format!("{PATH}?cf_ws_frame_ping_pong=true"));
+    asks(&mut socket, &json!({"id": 1, "connect": {}}));
+    assert_eq!(socket.next(), Some(Item::Ping("".into())));
+    socket.send("{}");
+    assert_eq!(socket.close().0, Some(3501));
 }
 
 fn protobuf_and_subprotocols(transport: Transport) {

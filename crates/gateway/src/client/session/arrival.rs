@@ -164,7 +164,7 @@ impl Session {
             expires,
             data,
             subscriptions,
-            ping: Some(self.terms.settings.ping_interval),
+            ping: (!self.has_native_pings).then_some(self.terms.settings.ping_interval),
             session: self.secret.as_deref().map(Uuid::to_string).unwrap_or_default(),
             node: match self.secret {
                 Some(_) if !self.is_one_way => self.terms.node.to_string(),
