@@ -661,11 +661,37 @@ proptest! {
     #[test]
     fn any_bytes(bytes in vec(any::<u8>(), 0..200)) {
         checks::centrifuge::message(&bytes);
+        checks::centrifuge::emulation(&bytes);
+        checks::centrifuge::one_way(&bytes);
+        checks::centrifuge::told(&bytes);
     }
 
     #[test]
     fn any_lines(text in "[{}\\[\\]\":,a-z0-9\n ]{0,80}") {
         checks::centrifuge::message(text.as_bytes());
+        checks::centrifuge::one_way(text.as_bytes());
+        checks::centrifuge::told(text.as_bytes());
+    }
+
+    #[test]
+    fn differences_lead_to_what_was_published(before in "[a-c\"{}é]{0,60}", cut in 0_usize..60, more in "[a-cé]{0,9}") {
+        let after: String = before.chars().take(cut).chain(more.chars()).chain(before.chars().skip(cut)).collect();
+        let length = u8::try_from(before.len()).expect("short");
+        checks::centrifuge::told(&[&[length], before.as_bytes(), after.as_bytes()].concat());
+    }
+
+    #[test]
+    fn bodies_with_one_mistake(at: prop::sample::Index, byte: u8) {
+        let json = br#"{"session":"s1","node":"n1","data":"{\"id\":2}\n{\"id\":3}","x":[{}]}"#;
+        let protobuf = b"\x0a\x02n1\x12\x02s1\x1a\x02\x01\x00";
+        let connect = br#"{"token":"t","data":[1, 2],"subs":{"a":{"recover":true}},"headers":{"h":"v"}}"#;
+        for body in [&json[..], protobuf, connect] {
+            let mut body = body.to_vec();
+            let at = at.index(body.len());
+            body[at] = byte;
+            checks::centrifuge::emulation(&body);
+            checks::centrifuge::one_way(&body);
+        }
     }
 
     #[test]
