@@ -18,10 +18,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
+use crate::config::Call;
 use crate::metrics::Outcome;
 use crate::node::Node;
 
-mod call;
 mod calls;
 mod connections;
 mod error;
@@ -33,8 +33,6 @@ mod questions;
 mod requests;
 mod results;
 mod tokens;
-
-pub use call::Call;
 
 use calls::Command;
 use error::{ApiError, Fault, Refusal};

@@ -9,22 +9,23 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri};
 use parking_lot::Mutex;
+use prometheus::Registry;
 use tokio::sync::Semaphore;
 
 use crate::config;
 use crate::config::Refusal;
 use crate::http_client::{HttpClient, HttpError, TrustError};
-use crate::metrics::{BackendMetrics, Metrics};
 use answer::Malformed;
 use breaker::{Breaker, Change, Pass};
 use headers::Headers;
+use metrics::BackendMetrics;
 
 mod answer;
 mod breaker;
 mod headers;
+mod metrics;
 mod question;
 
-pub(crate) use answer::ERROR_CODES;
 #[cfg(test)]
 pub(crate) use answer::Subscription;
 pub(crate) use answer::{Connection, Publication, Renewal, Reply, Verdict};
@@ -161,7 +162,7 @@ fn is_temporary(status: StatusCode) -> bool {
 
 impl Backend {
     /// The backend of `settings`; `None` if there is no URL.
-    pub(crate) fn new(settings: &config::Backend, metrics: &Metrics) -> Result<Option<Self>, BackendError> {
+    pub(crate) fn new(settings: &config::Backend, registry: &Registry) -> Result<Option<Self>, BackendError> {
         let urls = settings.urls();
         let (mut events, mut is_secure) = (Vec::new(), false);
         let endpoints = std::array::from_fn(|number| {
@@ -188,7 +189,7 @@ impl Backend {
             retries: settings.retries,
             includes_meta: settings.include_meta,
             longest_answer: settings.response_size,
-            metrics: metrics.of_backend(&events, &OUTCOMES)?,
+            metrics: BackendMetrics::new(registry, &events, &OUTCOMES)?,
         }))
     }
 

@@ -17,9 +17,6 @@ mod explain;
 mod healthcheck;
 mod token;
 
-/// Which source this program was built from.
-pub const REVISION: &str = env!("FANFARE_REVISION");
-
 /// The file that is read if there is one and no other is named.
 const USUAL_FILE: &str = "/etc/fanfare/fanfare.toml";
 

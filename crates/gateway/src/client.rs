@@ -15,8 +15,8 @@ use protocol::{Channel, Close, CommandError, Dialect, Encoding, Event, Filter};
 use uuid::Uuid;
 
 use crate::allowance::{Allowance, Rate};
-use crate::ask::{Attendance, Reading};
 use crate::backend::{Call, Failure, RealHeaders, Reply, Verdict};
+use crate::lane::ask::{Attendance, Reading};
 use crate::stats::Dropped;
 
 mod plain;

@@ -13,21 +13,24 @@ use bus::{Addressee, Bus, PublishError, StoreError};
 use bytes::Bytes;
 use globset::GlobMatcher;
 use parking_lot::Mutex;
-use protocol::Channel;
 use protocol::frame::Message as Frame;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::client::Order;
-use crate::directory::Directory;
-use crate::inbox::Item;
 use crate::lane::Lane;
-use crate::revocation::{Keeper, Revocation, Revocations, RevokeError};
+use crate::lane::directory::Directory;
+use crate::lane::hub::Counts;
+use crate::lane::inbox::Item;
+use crate::token::revocation::{Revocation, Revocations};
 
+mod keeper;
 mod message;
 mod process;
 
+use keeper::Keeper;
+pub(crate) use keeper::RevokeError;
 use message::Message;
 pub(crate) use message::{NodeReport, Question, Reply, Whom};
 use process::Process;
@@ -66,9 +69,6 @@ pub(crate) struct Survey {
     /// A node did not answer in time, or it could not be learnt which there are.
     pub(crate) is_partial: bool,
 }
-
-/// How many subscribers channels have on one lane.
-pub(crate) type Counts = Vec<(Channel, usize)>;
 
 /// A survey that waits for answers, until this is dropped: whoever asks may give up.
 struct Pending<'a> {

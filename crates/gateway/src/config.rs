@@ -10,7 +10,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use protocol::Channel;
 
-use crate::channel_rules::ChannelRule;
 use kind::{ChannelOrOff, FilePath, Flag, Hidden, List, Maybe, Network, Number, Parsed, Size, Span, Text, Word};
 use section::{section, words};
 use url::Url;
@@ -18,6 +17,8 @@ use url::Url;
 mod api;
 mod backend;
 mod bus;
+mod call;
+mod channels;
 mod check;
 pub(crate) mod kind;
 mod layers;
@@ -30,8 +31,10 @@ mod settings;
 mod url;
 
 pub use api::{Api, ApiKey};
-pub(crate) use backend::Refusal;
 pub use backend::{Backend, StaticHeader, StatusAnswer};
+pub(crate) use backend::{ERROR_CODES, Refusal};
+pub use call::Call;
+pub use channels::{ChannelRule, Publish, Subscribe};
 pub use load::{Flag as GivenFlag, Loaded, Sources, load};
 pub use mistakes::{Mistake, Mistakes, Subject};
 pub use reference::{default_toml, env_file, reference_page, show};

@@ -6,8 +6,26 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::inbox::Inbox;
 use crate::stats::LaneStats;
+
+pub(crate) mod ask;
+pub(crate) mod attached;
+pub(crate) mod connections;
+pub(crate) mod directory;
+pub(crate) mod drain;
+pub(crate) mod hub;
+pub(crate) mod id;
+pub(crate) mod inbox;
+pub(crate) mod interest;
+pub(crate) mod line;
+pub(crate) mod outbound;
+pub(crate) mod pass;
+pub(crate) mod reactor;
+pub(crate) mod rest;
+
+mod outbox;
+
+use inbox::Inbox;
 
 /// A lane, from outside.
 #[derive(Clone)]

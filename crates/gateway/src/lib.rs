@@ -19,19 +19,21 @@ use socket2::{Domain, Socket, Type};
 use crate::admission::{Admission, AdmissionLimits};
 use crate::backend::Backend;
 use crate::config::Config;
-use crate::connections::{LaneSettings, Rhythm};
-use crate::directory::Directory;
-use crate::drain::Pace;
-use crate::hub::{MOST_COLLECTED, WindowSettings};
-use crate::inbox::{InboxLimits, Item};
-use crate::interest::{Interest, Interests};
 use crate::lane::Lane;
+use crate::lane::connections::{LaneSettings, Rhythm};
+use crate::lane::directory::Directory;
+use crate::lane::drain::Pace;
+use crate::lane::hub::{MOST_COLLECTED, WindowSettings};
+use crate::lane::inbox::{InboxLimits, Item};
+use crate::lane::interest::{Interest, Interests};
+use crate::lane::outbound::Outbound;
+use crate::lane::{attached, reactor};
+use crate::listener::server::Sockets;
+use crate::listener::{admin, server};
 use crate::metrics::Metrics;
 use crate::node::{Node, NodeThread, Parts};
-use crate::outbound::Outbound;
-use crate::revocation::Revocation;
-use crate::server::Sockets;
 use crate::token::Verifier;
+use crate::token::revocation::Revocation;
 
 pub mod api;
 pub mod channel_rules;
@@ -40,47 +42,26 @@ pub mod config;
 pub mod logging;
 pub mod systemd;
 
-mod admin;
 mod admission;
 mod allowance;
-mod ask;
-mod attached;
 mod backend;
 mod client;
 mod cluster;
-mod connections;
-mod demo;
-mod directory;
 mod disconnect;
-mod door;
-mod drain;
-mod errands;
 mod files;
 mod grant;
 mod http_client;
-mod hub;
-mod inbox;
-mod interest;
 mod lane;
-mod line;
+mod listener;
 mod metrics;
 mod node;
-mod outbound;
-mod outbox;
-mod presence;
-mod reactor;
-mod relay;
-mod rest;
-mod revocation;
-mod server;
 mod stats;
-mod streams;
-mod tls;
 mod token;
-mod upgrade;
 
-pub use tls::TlsError;
+pub use listener::tls::TlsError;
 
+/// Which source this program was built from.
+pub const REVISION: &str = env!("FANFARE_REVISION");
 /// How long nobody is let in because it is not known yet which tokens are revoked.
 const READING: Duration = Duration::from_secs(3);
 
@@ -194,7 +175,8 @@ impl Gateway {
         let workers = lanes.len()..lanes.len() + lane_count;
         lanes.extend(workers.map(|number| attached::lane(number, &lane_settings)));
 
-        let backend = Backend::new(&config.backend, &metrics).map_err(|error| StartError::Backend(error.into()))?;
+        let backend =
+            Backend::new(&config.backend, metrics.registry()).map_err(|error| StartError::Backend(error.into()))?;
         let (node_thread, bus) = NodeThread::start(&config)?;
         let interests = Interests::new(Arc::clone(&bus), lanes.len());
         let limits = AdmissionLimits {

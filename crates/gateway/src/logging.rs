@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::REVISION;
+use crate::REVISION;
 use crate::config::{Config, Log, LogFormat, RawPublish};
 
 mod line;

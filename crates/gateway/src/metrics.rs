@@ -13,12 +13,10 @@ use crate::admission::{Admission, Full};
 use crate::lane::Lane;
 
 mod api;
-mod backend;
 mod sums;
 
 use api::ApiMetrics;
 pub(crate) use api::Outcome;
-pub(crate) use backend::BackendMetrics;
 use sums::Sums;
 
 /// The metrics, ready to be written and scraped.
@@ -149,11 +147,7 @@ impl Metrics {
             &["version", "revision", "rustc"],
         )?;
         build
-            .with_label_values(&[
-                env!("CARGO_PKG_VERSION"),
-                env!("FANFARE_REVISION"),
-                env!("FANFARE_RUSTC"),
-            ])
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), crate::REVISION, env!("FANFARE_RUSTC")])
             .set(1);
         registry.register(Box::new(published.clone()))?;
         registry.register(Box::new(publish_errors.clone()))?;
@@ -187,13 +181,9 @@ impl Metrics {
         self.registry.register(Box::new(Sums::new(lanes, bus, admission)))
     }
 
-    /// Adds what is counted of calls to the backend: a series for each of `events` and `outcomes`.
-    pub(crate) fn of_backend(
-        &self,
-        events: &[&'static str],
-        outcomes: &[&'static str],
-    ) -> Result<BackendMetrics, prometheus::Error> {
-        BackendMetrics::new(&self.registry, events, outcomes)
+    /// Where others add what they count.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     pub(crate) fn reject(&self, reason: Rejected) {

@@ -13,13 +13,17 @@ use crate::channel_rules::ChannelRules;
 use crate::client::{MessageLimit, Terms};
 use crate::cluster::Cluster;
 use crate::config::{Carriage, Centrifuge, Config, Excess};
-use crate::connections::LaneSettings;
-use crate::directory::Directory;
-use crate::interest::Interests;
 use crate::lane::Lane;
+use crate::lane::connections::LaneSettings;
+use crate::lane::directory::Directory;
+use crate::lane::interest::Interests;
 use crate::metrics::Metrics;
 use crate::token::Verifier;
 
+pub(crate) mod relay;
+
+mod errands;
+mod presence;
 mod thread;
 
 pub(crate) use thread::NodeThread;

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::config::{HmacAlgorithm, Tokens};
-use crate::revocation::Revocations;
+use crate::token::revocation::Revocations;
 use claims::{Claims, SubscriptionClaims};
 use keys::Keys;
 
@@ -33,6 +33,7 @@ mod jwks;
 mod keys;
 mod missing;
 pub(crate) mod remote;
+pub(crate) mod revocation;
 mod signatures;
 pub(crate) mod sources;
 

@@ -7,10 +7,10 @@
 //! there is one. Of them `+info`, `+config|get` and `+unwatch` are only for the questions at the start, which warn about what is dangerous,
 //! and for the pool; a bus without them works.
 
+use std::fmt::Display;
+
 use protocol::Channel;
 use uuid::Uuid;
-
-use super::presence::Life;
 
 /// The names under one prefix, and the one name that is bare.
 #[derive(Debug, Clone)]
@@ -71,17 +71,17 @@ impl Keys {
     }
 
     /// The channels in which a life has members.
-    pub(crate) fn channels_of(&self, life: Life) -> String {
+    pub(crate) fn channels_of(&self, life: impl Display) -> String {
         format!("{}presence:channels:{{{life}}}", self.prefix)
     }
 
     /// Held by whoever removes what a dead life has left.
-    pub(crate) fn burial(&self, life: Life) -> String {
+    pub(crate) fn burial(&self, life: impl Display) -> String {
         format!("{}presence:burial:{{{life}}}", self.prefix)
     }
 
     /// The members that a life has in `channel`.
-    pub(crate) fn members(&self, channel: &str, life: Life) -> String {
+    pub(crate) fn members(&self, channel: &str, life: impl Display) -> String {
         format!("{}presence:members:{{{channel}}}:{life}", self.prefix)
     }
 

@@ -13,7 +13,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::error::{ApiError, Refusal};
 use super::requests::BatchRequest;
 use super::results::BatchResponse;
-use super::{Call, connections, publish, questions, tokens};
+use super::{connections, publish, questions, tokens};
+use crate::config::Call;
 use crate::metrics::Outcome;
 use crate::node::Node;
 

@@ -10,7 +10,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::results::ErrorObject;
-use crate::revocation::{RevocationError, RevokeError};
+use crate::cluster::RevokeError;
+use crate::token::revocation::RevocationError;
 
 /// An error of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

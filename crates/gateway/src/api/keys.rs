@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ring::digest::{Digest, SHA256, digest};
 use subtle::ConstantTimeEq;
 
-use super::Call;
+use crate::config::Call;
 use crate::config::Config;
 
 /// Every key of the settings.

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::Call;
 use super::calls::MOST_COMMANDS;
 use super::error::{ApiError, Fault, Problem};
 use super::requests::{
@@ -19,6 +18,7 @@ use super::results::{
     BatchResponse, BroadcastResult, ChannelsResult, Done, ErrorObject, HistoryResult, InfoResult, PresenceResult,
     PresenceStatsResult, PublishResult, RpcResult,
 };
+use crate::config::Call;
 
 const ABOUT: &str = "\
 What the servers of an application ask of all nodes of Fanfare: to publish, to direct connections wherever they are, and to tell who is there.

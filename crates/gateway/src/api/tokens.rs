@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::requests::{InvalidateUserTokensRequest, RevokeTokenRequest};
 use super::results::Done;
 use crate::node::Node;
-use crate::revocation::Revocation;
+use crate::token::revocation::Revocation;
 
 pub(super) async fn revoke(node: &Node, request: RevokeTokenRequest) -> Result<Done, ApiError> {
     let (name, until) = (request.uid.unwrap_or_default(), time(request.expire_at)?);

@@ -4,7 +4,6 @@
 //! the backend meant makes the whole answer a failure. Invariant: payloads are compact JSON.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::time::SystemTime;
 
 use base64::Engine;
@@ -16,11 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::question::Event;
+use crate::config::ERROR_CODES;
 use crate::disconnect::Disconnect;
 use crate::grant::{self, Grant, Overrides};
-
-/// Codes that an error may have; clients take others for something else, or for none.
-pub(crate) const ERROR_CODES: RangeInclusive<u32> = 1..=1999;
 
 /// What the backend wants.
 #[derive(Debug, Clone, PartialEq)]

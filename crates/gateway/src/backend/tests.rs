@@ -1,5 +1,6 @@
 //! The backend against real servers: what they are asked, what their answers mean, and what becomes of questions when they fail.
 
+use prometheus::{Registry, TextEncoder};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -94,12 +95,12 @@ fn settings(base: &str) -> config::Backend {
 
 struct Made {
     backend: Backend,
-    metrics: Arc<Metrics>,
+    metrics: Registry,
 }
 
 impl Made {
     fn new(settings: &config::Backend) -> Self {
-        let metrics = Metrics::new().expect("metrics");
+        let metrics = Registry::new();
         let backend = Backend::new(settings, &metrics).expect("settings that can be used");
         Self {
             backend: backend.expect("a URL"),
@@ -114,7 +115,9 @@ impl Made {
     /// One line of the metrics.
     #[track_caller]
     fn check_metric(&self, line: &str) {
-        let text = String::from_utf8(self.metrics.render().expect("text")).expect("UTF-8");
+        let text = TextEncoder::new()
+            .encode_to_string(&self.metrics.gather())
+            .expect("text");
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
 }
@@ -255,7 +258,7 @@ async fn headers_of_settings_and_clients_arrive() {
 
 #[actix_web::test]
 async fn only_what_has_a_url_is_asked() {
-    let metrics = Metrics::new().expect("metrics");
+    let metrics = Registry::new();
     let none = Backend::new(&config::Backend::default(), &metrics).expect("settings that can be used");
     assert!(none.is_none());
     let made = Made::new(&config::Backend {

@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use protocol::Channel;
 
-use crate::channel_rules::{ChannelRules, Entry, Governed, Publish};
+use crate::channel_rules::{ChannelRules, Entry, Governed};
 use crate::config::Config;
+use crate::config::Publish;
 
 /// What clients of `user` may do in `channel`, in words.
 pub(super) fn explain(config: &Config, channel: &Channel, user: &str) -> String {

@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use super::Action;
 use crate::allowance::Allowance;
-use crate::ask::Attendance;
 use crate::backend::{Call, Caller, Failure, Question, Reply, Verdict};
-use crate::revocation::Revocations;
+use crate::lane::ask::Attendance;
 use crate::stats::Dropped;
 use crate::token::Origin;
+use crate::token::revocation::Revocations;
 
 /// A plain WebSocket in its channel.
 pub(crate) struct Plain {

@@ -17,10 +17,10 @@ use uuid::Uuid;
 
 use super::{Action, Moment, Notice, Origin};
 use crate::allowance::{Allowance, ByChannel, Rate};
-use crate::ask::Reading;
 use crate::backend::{Backend, Event};
 use crate::channel_rules::{ChannelRules, Right};
 use crate::config::{Centrifuge, Rates};
+use crate::lane::ask::Reading;
 use crate::token::{self, Verifier};
 
 mod arrival;

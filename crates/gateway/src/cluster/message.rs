@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::client::Order;
 use crate::grant::{Grant, Overrides};
-use crate::revocation::Revocation;
+use crate::token::revocation::Revocation;
 
 /// One thing that a node tells.
 #[derive(Debug, Serialize, Deserialize)]

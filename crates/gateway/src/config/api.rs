@@ -11,7 +11,7 @@ use super::kind::{FilePath, Flag, Hidden, Hint, Kind, List, Maybe, Number, Size,
 use super::mistakes::did_you_mean;
 use super::section::{Field, Section, section};
 use super::{MIB, SECOND, Secret};
-use crate::api::Call;
+use crate::config::Call;
 
 section! {
     /// The API for the application's servers, under /api on the admin listener.

@@ -3,6 +3,7 @@
 //! Invariant: a header of these settings can be sent as it is, and an answer for a status is one that the backend could have given itself.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use super::kind::{Described, FilePath, Flag, Hint, Kind, List, Maybe, Number, Pa
 use super::section::section;
 use super::url::{HttpUrl, Url};
 use crate::disconnect::Disconnect;
+
+/// Codes that an error may have; clients take others for something else, or for none.
+pub(crate) const ERROR_CODES: RangeInclusive<u32> = 1..=1999;
 
 section! {
     /// The application's backend, which is asked over HTTP what clients may do. Each kind of question has a URL of its own. This release does not ask it yet.
@@ -250,7 +254,7 @@ fn command_error(value: &Value) -> Result<CommandError, Hint> {
         Some(_) => return Err(Some("temporary is true or false".into())),
     };
     let code = entries.number("code")?;
-    if !crate::backend::ERROR_CODES.contains(&code) {
+    if !ERROR_CODES.contains(&code) {
         return Err(Some(format!("code {code} of an error is not from 1 to 1999")));
     }
     Ok(CommandError::Application {

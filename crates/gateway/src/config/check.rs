@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::backend::is_ours;
 use super::settings::{API_KEYS, CHANNELS};
 use super::{Config, kind};
-use crate::channel_rules::{ChannelRule, Publish, Subscribe};
+use crate::config::{ChannelRule, Publish, Subscribe};
 
 /// Settings that cannot be used as they are.
 pub(super) struct Conflict {

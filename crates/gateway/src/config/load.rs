@@ -10,7 +10,7 @@ use super::mistakes::{Mistake, Mistakes, Subject, did_you_mean};
 use super::section::{Field, Section};
 use super::settings::{API_KEYS, CHANNELS, Group, Setting, groups, shown};
 use super::{Config, Secret, StaticHeader, Tokens, check};
-use crate::channel_rules::ChannelRule;
+use crate::config::ChannelRule;
 use crate::token::sources;
 
 /// Where settings may come from.

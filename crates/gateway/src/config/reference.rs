@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::section::Section;
 use super::settings::{API_KEYS, CHANNELS, Setting, groups, one_line, rule_lines};
 use super::{ApiKey, Config, Loaded};
-use crate::channel_rules::ChannelRule;
+use crate::config::ChannelRule;
 
 /// A TOML file with every setting at its default, each explained.
 pub fn default_toml() -> String {

@@ -5,7 +5,7 @@ use config::ValueKind;
 use super::kind::{Flag, Hint, Kind};
 use super::section::{Field, Section};
 use super::{Config, kind};
-use crate::channel_rules::ChannelRule;
+use crate::config::ChannelRule;
 
 /// The settings of one section; those of the group without a name stand at the top.
 pub(crate) struct Group {

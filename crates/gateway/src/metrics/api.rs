@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 
-use crate::api::Call;
+use crate::config::Call;
 
 /// What stands for every call that does not exist.
 const UNKNOWN: &str = "unknown";

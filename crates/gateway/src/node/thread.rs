@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::Node;
 use crate::StartError;
 use crate::config::Config;
-use crate::outbound::Outbound;
-use crate::presence;
-use crate::relay::Relay;
-use crate::rest::{Rest, Work};
+use crate::lane::outbound::Outbound;
+use crate::lane::rest::{Rest, Work};
+use crate::node::presence;
+use crate::node::relay::Relay;
 use crate::token::keep_keys;
 
 /// How often the node's own loops show that they turn.

@@ -155,7 +155,7 @@ fn addresses() {
         .values()
         .filter_map(|channel| channel["address"].as_str())
         .collect();
-    let server = source("src/server.rs");
+    let server = source("src/listener/server.rs");
     let routes = server
         .split(r#"web::resource(""#)
         .skip(1)

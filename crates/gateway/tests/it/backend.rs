@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
-use gateway::channel_rules::{ChannelRule, Publish, Subscribe};
+use gateway::config::{ChannelRule, Publish, Subscribe};
 use gateway::config::{Config, Transport};
 use serde_json::{Value, json};
 

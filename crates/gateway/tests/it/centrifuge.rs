@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gateway::channel_rules::{ChannelRule, Publish, Subscribe};
+use gateway::config::{ChannelRule, Publish, Subscribe};
 use gateway::config::{Config, Transport};
 use protocol::frame::{Item, Kind, client};
 use serde_json::{Value, json};

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use gateway::api::Call;
-use gateway::channel_rules::{Publish, Subscribe};
+use gateway::config::Call;
 use gateway::config::{self, Config, GivenFlag, Loaded, Mistakes, Sources};
+use gateway::config::{Publish, Subscribe};
 use tempfile::TempDir;
 
 /// What one case gives to the loader.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gateway::channel_rules::{ChannelRule, Publish, Subscribe};
+use gateway::config::{ChannelRule, Publish, Subscribe};
 use gateway::config::{Config, RawPublish, Transport};
 use protocol::Channel;
 use protocol::frame::{Item, client};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use gateway::channel_rules::{ChannelRule, Publish, Subscribe};
 use gateway::config::{Carriage, Config, Secret, Transport};
+use gateway::config::{ChannelRule, Publish, Subscribe};
 use protocol::frame::{Item, client};
 use serde_json::{Value, json};
 

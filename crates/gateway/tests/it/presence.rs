@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use gateway::channel_rules::{ChannelRule, Publish, Subscribe};
+use gateway::config::{ChannelRule, Publish, Subscribe};
 use gateway::config::{Config, Transport};
 use serde_json::{Value, json};
 

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use gateway::channel_rules::{ChannelRule, Publish, Subscribe};
 use gateway::config::{Carriage, Config, Transport};
+use gateway::config::{ChannelRule, Publish, Subscribe};
 use protocol::frame::client;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gateway::channel_rules::{ChannelRule, Publish, Subscribe};
+use gateway::config::{ChannelRule, Publish, Subscribe};
 use gateway::config::{Config, Secret, Transport};
 use serde_json::{Value, json};
 

@@ -329,7 +329,7 @@ async fn tls_is_trusted_by_the_file_that_is_named() {
         assert_eq!(outcome.is_ok(), is_trusted, "{outcome:?}");
     }
     std::fs::write(&path, "nothing").expect("a file");
-    let metrics = Metrics::new().expect("metrics");
+    let metrics = Registry::new();
     let error = Backend::new(
         &config::Backend {
             ca_file: Some(path),

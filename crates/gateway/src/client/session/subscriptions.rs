@@ -12,11 +12,11 @@ use protocol::event::{Answer, Recovery, Subscribed, Unsubscribed};
 use protocol::{Channel, ClientInfo, Close, CommandError, Filter};
 
 use super::{Denial, Session, answer};
-use crate::ask::Attendance;
 use crate::backend::Event;
 use crate::channel_rules::{Entry, Right, Standing};
 use crate::client::{Action, Hearing, Moment, Notice};
 use crate::grant::Grant;
+use crate::lane::ask::Attendance;
 use crate::token::{Origin, TokenError};
 
 /// A channel that a client has, or will have.

@@ -10,12 +10,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::backend::{Connection, Failure, Publication, Question, Renewal, Reply, Subscription as Granted, Verdict};
-use crate::channel_rules::{ChannelRule, Publish, Subscribe};
 use crate::client::Notice;
+use crate::config::{ChannelRule, Publish, Subscribe};
 use crate::config::{Config, Secret};
-use crate::metrics::Metrics;
-use crate::revocation::Revocation;
 use crate::token::create::create;
+use crate::token::revocation::Revocation;
 
 /// A session, the clock that it is told, and the settings that its tokens are made by.
 struct Talk {
@@ -64,7 +63,7 @@ impl Talk {
             rates: config.rates.clone(),
             tokens: Arc::new(tokens),
             node: Uuid::nil(),
-            backend: Backend::new(&config.backend, &Metrics::new().expect("metrics"))
+            backend: Backend::new(&config.backend, &prometheus::Registry::new())
                 .expect("a backend")
                 .map(Arc::new),
             untold: Arc::default(),

@@ -282,7 +282,7 @@ fn subscriptions() {
 
 #[test]
 fn revoked_tokens() {
-    use crate::revocation::Revocation;
+    use crate::token::revocation::Revocation;
 
     let verifier = verifier(&settings());
     let channel = Channel::parse("room").expect("a channel");

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use gateway::api::Call;
+use gateway::config::Call;
 
 use super::*;
 use crate::support::{config, get};

@@ -1,7 +1,7 @@
 //! What is refused, and in which words.
 
-use gateway::api::Call;
 use gateway::config::ApiKey;
+use gateway::config::Call;
 
 use super::*;
 use crate::cluster::Gateway;
