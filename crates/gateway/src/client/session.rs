@@ -309,6 +309,8 @@ impl Session {
             (Stage::New, Ok(Command::Connect(connect))) => self.connect(id, *connect, at, actions),
             (Stage::Known(_), Ok(Command::Connect(_))) => Err(Close::BadRequest.into()),
             (Stage::Known(_), Ok(command)) => self.carry_out(id, command, at, actions),
+            // Nobody waits for an answer, so there is no telling what is wrong with it.
+            (Stage::Known(_), Err(_)) if id == 0 => Err(Close::BadRequest.into()),
             (Stage::Known(_), Err(error)) => Err(error.into()),
             _ => Err(Close::BadRequest.into()),
         };

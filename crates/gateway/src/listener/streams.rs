@@ -11,6 +11,7 @@ use protocol::dialect::{Carrier, Emulation, Format};
 use protocol::frame::{Kind, Message};
 use uuid::Uuid;
 
+use crate::admission::Handshake;
 use crate::lane::attached::Worker;
 use crate::listener::door::{Purpose, Stream, is_allowed_origin, knock, query};
 use crate::node::Node;
@@ -149,6 +150,10 @@ async fn open(
         (_, Format::Protobuf) => ("application/octet-stream", b""),
         (_, Format::Json) => ("text/plain; charset=utf-8", b""),
     };
+    // It is a connection now, and counted as one.
+    if let Some(handshake) = request.conn_data::<Handshake>() {
+        handshake.finish();
+    }
     let body = worker.stream(request, pass, head).await;
     let mut response = with_origin(request, HttpResponse::Ok());
     response
@@ -172,11 +177,15 @@ fn format(request: &HttpRequest) -> Format {
     }
 }
 
+/// The body of a request. It has as long as a handshake: until it is there, the connection holds a place among the unfinished ones.
 async fn read(node: &Node, body: web::Payload) -> Result<Bytes, StatusCode> {
-    match body.to_bytes_limited(node.config.limits.message_size).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
-        Err(_) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+    let limits = &node.config.limits;
+    let body = body.to_bytes_limited(limits.message_size);
+    match tokio::time::timeout(limits.handshake_timeout, body).await {
+        Ok(Ok(Ok(body))) => Ok(body),
+        Ok(Ok(Err(_))) => Err(StatusCode::BAD_REQUEST),
+        Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
     }
 }
 
