@@ -13,6 +13,8 @@ use socket2::{Domain, SockRef, Socket as Plain, Type};
 use crate::cluster::Gateway;
 use crate::support::{PATIENCE, Redis, Socket, ask_on, upgrade};
 
+mod bodies;
+mod commands;
 mod crowds;
 mod frames;
 mod messages;
@@ -124,17 +126,32 @@ fn expect_service(address: SocketAddr, witness: &mut Socket, number: usize) {
 
 fn run(transport: &str) {
     let redis = Redis::start();
-    let settings = [("listener.transport", transport), ("limits.handshake_timeout", "2s")];
+    let settings = [
+        ("listener.transport", transport),
+        ("limits.handshake_timeout", "2s"),
+        // The witness only listens.
+        ("ping.interval", "10m"),
+        ("tokens.hmac_secret", "a secret of at least thirty-two bytes"),
+        (
+            "centrifuge.transports",
+            "websocket,http_stream,sse,uni_websocket,uni_sse,uni_http_stream",
+        ),
+    ];
     let gateway = Gateway::start(&redis.url(), &settings);
     let target = Target {
         address: gateway.address(),
     };
     let mut witness = Socket::connect(target.address, "/");
     expect_service(target.address, &mut witness, 0);
-    let cases: Vec<Case> = [frames::cases(), messages::cases(), requests::cases(), crowds::cases()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let cases = [
+        frames::cases(),
+        messages::cases(),
+        requests::cases(),
+        crowds::cases(),
+        commands::cases(),
+        bodies::cases(),
+    ];
+    let cases: Vec<Case> = cases.into_iter().flatten().collect();
     let mut worst = (0, "");
     for (number, case) in cases.iter().enumerate() {
         let memory = Memory::before(gateway.pid());
