@@ -5,6 +5,7 @@
 //! woken to find out.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use actix_rt::net::TcpStream;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use crate::admission::Handshake;
 
@@ -51,6 +53,8 @@ struct Shared {
     state: Cell<State>,
     /// The client has said its last, and most likely is gone.
     has_left: Cell<bool>,
+    /// When it is cut, whatever is on the way.
+    deadline: RefCell<Option<Pin<Box<Sleep>>>>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -83,8 +87,18 @@ impl End {
         self.set(State::Cut);
     }
 
+    /// The same, but after `delay`, in which what is written may be taken.
+    pub(crate) fn cut_after(&self, delay: Duration) {
+        *self.0.deadline.borrow_mut() = Some(Box::pin(sleep(delay)));
+        self.wake();
+    }
+
     fn set(&self, state: State) {
         self.0.state.set(state);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(task) = self.0.task.take() {
             task.wake();
         }
@@ -119,7 +133,14 @@ impl<T: OverTcp> Line<T> {
     }
 
     /// Fails once the line is cut, and otherwise has the task woken when it will be.
-    fn check(&self, cx: &Context<'_>) -> io::Result<()> {
+    fn check(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        let deadline = &mut *self.end.0.deadline.borrow_mut();
+        if deadline
+            .as_mut()
+            .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+        {
+            self.end.0.state.set(State::Cut);
+        }
         if self.end.0.state.get() == State::Cut {
             // The kernel's memory for what was not taken comes back at once.
             let _ = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_http::ws::handshake_response;
-use actix_http::{HttpServiceBuilder, KeepAlive, Protocol, Request, Response, h1};
+use actix_http::{ConnectionType, HttpServiceBuilder, KeepAlive, Protocol, Request, Response, h1};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, Server, ServerBuilder};
 use actix_service::{Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_factory, fn_service, map_config};
@@ -30,13 +30,16 @@ use super::{demo, streams, tls};
 use crate::admission::Handshake;
 use crate::config::{Carriage, Listener, Transport};
 use crate::lane::attached::{self, Worker};
-use crate::lane::line::{Line, OverTcp};
+use crate::lane::line::{End, Line, OverTcp};
 use crate::lane::outbound::Outbound;
 use crate::listener::door::{Purpose, Refusal, check_handshake, knock};
 use crate::listener::streams::Streams;
 use crate::listener::upgrade::{CanBeHandedOver, upgrade};
 use crate::metrics::Rejected;
 use crate::node::Node;
+
+/// So long a client is waited for that has its answer, but has not taken it or goes on sending.
+const TAKING: Duration = Duration::from_secs(1);
 
 /// How the public listener serves sockets.
 #[derive(Clone)]
@@ -207,7 +210,7 @@ where
     HttpServiceBuilder::default()
         .keep_alive(KeepAlive::Timeout(Duration::from_secs(5)))
         .client_request_timeout(node.config.limits.handshake_timeout)
-        .client_disconnect_timeout(Duration::from_secs(1))
+        .client_disconnect_timeout(TAKING)
         // A body is polled only when what it gave before is with the kernel: that makes its outbox exact.
         .h1_write_buffer_size(1)
         .graceful_shutdown_signal(move || {
@@ -263,6 +266,7 @@ fn routes(
     let app = App::new()
         .app_data(web::Data::from(Arc::clone(node)))
         .wrap(from_fn(limit_head))
+        .wrap(from_fn(limit_body))
         .service(web::resource("/").to(bare))
         .service(web::resource("/raw/{channel}").to(raw))
         .service(web::resource("/connection/websocket").to(centrifuge))
@@ -404,4 +408,27 @@ async fn limit_head(
         return Ok(request.into_response(answer));
     }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+}
+
+/// Ends the connections of requests with a body that nobody reads. Without this it would be read and thrown away for as long as it comes.
+async fn limit_body(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let headers = request.headers();
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let is_wanted = request.method() == Method::POST;
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    let is_refused = response.status().is_client_error() || response.status().is_server_error();
+    if has_body && (is_refused || !is_wanted) {
+        response
+            .response_mut()
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+        if let Some(end) = response.request().conn_data::<End>() {
+            end.cut_after(TAKING);
+        }
+    }
+    Ok(response)
 }

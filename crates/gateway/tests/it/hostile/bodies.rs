@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Case, SOON, Target, expect_end, reset};
+use super::{Case, SOON, Target, expect_end, flood, reset};
 use crate::support::{PATIENCE, Socket, ask_on, upgrade};
 
 const STREAM: &str = "/connection/http_stream";
@@ -324,6 +324,16 @@ fn emulation() -> Vec<Case> {
 fn slow() -> Vec<Case> {
     let paths = [STREAM, "/connection/sse", "/connection/uni_http_stream", EMULATION];
     let mut cases = Vec::new();
+    for path in paths.into_iter().chain(["/", "/nothing"]) {
+        cases.push(Case::new(format!("a body without end to {path}"), move |target| {
+            let mut stream = target.dial();
+            let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+            stream.write_all(head.as_bytes()).expect("taken");
+            let chunk = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+            flood(&mut stream, &chunk, SOON);
+            expect_end(&mut stream, SOON);
+        }));
+    }
     for path in paths {
         cases.push(Case::new(
             format!("a body that does not come to {path}"),
