@@ -150,7 +150,8 @@ fn everybody_hears_everything(channel: &str, by_redis: bool) {
         by_api(&servers[0], channel, &data(publishers - 1));
         if by_redis {
             publishers += 1;
-            redis.publish(channel, &data(publishers - 1).to_string());
+            // As another program may write it.
+            redis.publish(channel, &format!("{:#}", data(publishers - 1)));
         }
     }
     let total = publishers * EACH as usize;

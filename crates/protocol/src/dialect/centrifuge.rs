@@ -15,6 +15,8 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::json;
+
 pub(super) use decode::Commands;
 pub(super) use delta::encode as encode_delta;
 pub use emulation::Emulation;
@@ -30,9 +32,13 @@ pub enum Format {
     Protobuf,
 }
 
-/// JSON inside of JSON, as it stands.
+/// JSON inside of JSON, as it stands; but a message is one line, so lines in it are joined.
 fn raw_json<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-    match serde_json::from_slice::<&RawValue>(data) {
+    let has_lines = data.contains(&b'\n') || data.contains(&b'\r');
+    let joined = has_lines
+        .then(|| json::compact(data.clone(), usize::MAX).ok())
+        .flatten();
+    match serde_json::from_slice::<&RawValue>(joined.as_ref().unwrap_or(data)) {
         Ok(raw) => raw.serialize(serializer),
         // Only another program that writes to Redis can have published that.
         Err(_) => String::from_utf8_lossy(data).serialize(serializer),

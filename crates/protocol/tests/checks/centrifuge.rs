@@ -10,7 +10,7 @@ use protocol::event::{Answer, Connected, Published, Recovery, Subscribed, Unsubs
 use protocol::frame::{Item, Kind, Limits, Message, Parser, Role};
 use protocol::{
     ApplicationReason, Attributes, Channel, ClientInfo, Close, Command, CommandError, Dialect, Encoding, Event,
-    Publication, PublicationKind, StreamPosition, delta, json,
+    Publication, PublicationKind, StreamPosition, delta,
 };
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -168,10 +168,9 @@ fn payload(data: &[u8], bytes: &[u8]) {
     assert!(!data.contains(&b'\n'), "{bytes:?}");
 }
 
-/// A payload as the bus brings it: JSON without whitespace, or what another program has written that is not JSON at all.
+/// A payload as the bus brings it: whatever another program has written.
 fn on_the_bus(bytes: &[u8]) -> Bytes {
-    let data = Bytes::copy_from_slice(bytes);
-    json::compact(data.clone(), 64).unwrap_or(data)
+    Bytes::copy_from_slice(bytes)
 }
 
 fn publication(channel: &Channel, data: &Bytes, previous: &Bytes, client: &ClientInfo) -> Publication {
