@@ -3,7 +3,7 @@
 //! A patch is the target's length, a newline, commands, and the target's checksum: `4@A,` copies four bytes of the base from its tenth, `2:ab`
 //! inserts two bytes, `Qlq0D;` ends. Numbers have 64 digits, most significant first. Both sides have the base, byte for byte.
 //!
-//! Invariant: what [`create`] makes of a base and a target, [`apply`] makes the same target of; neither panics or takes long, whatever it is given.
+//! Invariant: what [`create()`] makes of a base and a target, [`apply()`] makes the same target of; neither panics or takes long, whatever it is given.
 
 mod apply;
 mod create;
