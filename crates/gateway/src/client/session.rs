@@ -4,7 +4,6 @@
 //! `subscriptions`, and what the application wants of it in `orders`. Invariant: whatever expects an answer gets one, unless the connection
 //! is closed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,13 +26,15 @@ mod arrival;
 mod consult;
 mod orders;
 mod subscriptions;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use arrival::{Arrival, Identity};
 use consult::Consultations;
 pub(crate) use orders::Order;
-use subscriptions::{Expiry, Subscription};
+use subscriptions::Expiry;
+use table::Table;
 
 /// What holds for every session of a node.
 pub(crate) struct Terms {
@@ -69,7 +70,7 @@ pub(crate) struct Session {
     /// Names the connection among those of all processes.
     id: Uuid,
     stage: Stage,
-    subscriptions: HashMap<Channel, Subscription>,
+    subscriptions: Table,
     /// Requests that the node has still to answer.
     pending: usize,
     /// What is left of the client's rates; made when first asked for.
@@ -135,7 +136,7 @@ impl Session {
             has_native_pings: false,
             id: Uuid::new_v4(),
             stage: Stage::New,
-            subscriptions: HashMap::new(),
+            subscriptions: Table::default(),
             pending: 0,
             budget: None,
             consultations: None,
@@ -231,8 +232,8 @@ impl Session {
         };
         let subscriptions = self
             .subscriptions
-            .values()
-            .filter_map(|subscription| subscription.expires);
+            .iter()
+            .filter_map(|(_, subscription)| subscription.expires);
         subscriptions
             .chain(connection)
             .map(|expires| expires.deadline(grace))
@@ -256,7 +257,7 @@ impl Session {
         }
         let asks = self.terms.asks(Event::SubRefresh);
         let mut over = Vec::new();
-        for (channel, subscription) in &mut self.subscriptions {
+        for (channel, subscription) in self.subscriptions.iter_mut() {
             if let Some(expires) = subscription.expires.filter(|expires| is_over(*expires)) {
                 subscription.expires = None;
                 over.push((channel.clone(), expires.is_of_server && asks));
@@ -293,7 +294,7 @@ impl Session {
 
     /// The connection is over: says so where others see it.
     pub(super) fn leave(&mut self, actions: &mut Vec<Action>) {
-        for (channel, subscription) in std::mem::take(&mut self.subscriptions) {
+        for (channel, subscription) in self.subscriptions.drain() {
             self.exit(channel, &subscription, actions);
         }
     }

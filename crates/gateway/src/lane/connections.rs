@@ -552,7 +552,12 @@ impl<W: Wire> Connections<W> {
             .hub
             .join(key, encoding, hearing, interest, |key, frames| table.send(key, frames));
         self.count(&delivered);
-        self.table.slab[key].memberships.push(membership);
+        let memberships = &mut self.table.slab[key].memberships;
+        if memberships.len() == memberships.capacity() {
+            // Most clients are in one channel.
+            memberships.reserve_exact(memberships.len().max(1));
+        }
+        memberships.push(membership);
     }
 
     /// Takes a connection out of one channel; what was collected there goes out first.

@@ -51,7 +51,7 @@ impl Session {
             Order::Unsubscribe { channel, why } => {
                 let channels = match channel {
                     Some(channel) => vec![channel],
-                    None => self.subscriptions.keys().cloned().collect(),
+                    None => self.subscriptions.names().cloned().collect(),
                 };
                 for channel in channels {
                     if self.unsubscribe(&channel, actions) {
@@ -85,7 +85,7 @@ impl Session {
         actions: &mut Vec<Action>,
     ) {
         // Nobody waits for an answer: the API has said already which channels there are.
-        if self.subscriptions.contains_key(&channel) {
+        if self.subscriptions.has(&channel) {
             return;
         }
         if self.subscriptions.len() >= self.terms.settings.channels {

@@ -126,7 +126,7 @@ impl Expiry {
 
 impl Subscription {
     /// One that is not active yet, and that nobody sees.
-    fn new(source: Source, expires: Option<Expiry>, wish: Wish) -> Self {
+    pub(super) fn new(source: Source, expires: Option<Expiry>, wish: Wish) -> Self {
         Self {
             progress: Progress::Asked(Box::new(wish)),
             source,
@@ -193,7 +193,7 @@ impl Session {
         actions: &mut Vec<Action>,
     ) -> Result<(), Denial> {
         let channel = &asked.channel;
-        if self.subscriptions.contains_key(channel) {
+        if self.subscriptions.has(channel) {
             return Err(CommandError::AlreadySubscribed.into());
         }
         if self.subscriptions.len() >= self.terms.settings.channels {
@@ -359,7 +359,7 @@ impl Session {
         let is_it = |wish: &Wish| wish.is_asked_about && wish.why == why;
         let waits = |it: &&Subscription| matches!(&it.progress, Progress::Asked(wish) if is_it(wish));
         self.subscriptions.get(channel).filter(waits)?;
-        match self.subscriptions.remove_entry(channel)? {
+        match self.subscriptions.remove(channel)? {
             (
                 channel,
                 Subscription {
@@ -409,7 +409,7 @@ impl Session {
         at: Moment,
         actions: &mut Vec<Action>,
     ) -> (BTreeMap<Channel, Subscribed>, Vec<Action>) {
-        let channels: Vec<Channel> = self.subscriptions.keys().cloned().collect();
+        let channels: Vec<Channel> = self.subscriptions.names().cloned().collect();
         let mut all = BTreeMap::new();
         let mut later = Vec::new();
         for channel in channels {
@@ -451,13 +451,13 @@ impl Session {
     /// The node could not do what `request` asked for.
     pub(super) fn subscription_failed(&mut self, request: u32) {
         self.subscriptions.retain(
-            |_, subscription| !matches!(&subscription.progress, Progress::Asked(wish) if wish.why.request() == request),
+            |subscription| !matches!(&subscription.progress, Progress::Asked(wish) if wish.why.request() == request),
         );
     }
 
     /// Takes the client out of a channel, if it is there.
     pub(super) fn unsubscribe(&mut self, channel: &Channel, actions: &mut Vec<Action>) -> bool {
-        let Some((channel, subscription)) = self.subscriptions.remove_entry(channel) else {
+        let Some((channel, subscription)) = self.subscriptions.remove(channel) else {
             return false;
         };
         if let Progress::Asked(wish) = &subscription.progress
