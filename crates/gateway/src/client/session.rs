@@ -25,6 +25,7 @@ use crate::token::{self, Verifier};
 mod arrival;
 mod consult;
 mod orders;
+mod subscription;
 mod subscriptions;
 mod table;
 #[cfg(test)]
@@ -33,7 +34,7 @@ mod tests;
 use arrival::{Arrival, Identity};
 use consult::Consultations;
 pub(crate) use orders::Order;
-use subscriptions::Expiry;
+use subscription::Expiry;
 use table::Table;
 
 /// What holds for every session of a node.

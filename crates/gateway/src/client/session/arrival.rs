@@ -13,7 +13,7 @@ use protocol::event::{Answer, Connected};
 use protocol::{Channel, Close, CommandError, Request};
 use uuid::Uuid;
 
-use super::subscriptions::{Expiry, Source, Why, Wish};
+use super::subscription::{Expiry, Source, Why, Wish};
 use super::{Denial, Session, Stage, answer};
 use crate::backend::Event;
 use crate::channel_rules::Entry;

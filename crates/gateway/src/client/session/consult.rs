@@ -14,7 +14,7 @@ use protocol::event::Answer;
 use protocol::{Channel, Close, CommandError};
 
 use super::arrival::Identity;
-use super::subscriptions::{Expiry, Source, Why, Wish};
+use super::subscription::{Expiry, Source, Why, Wish};
 use super::{Denial, Session, Stage, answer};
 use crate::backend::{self, Call, Caller, Event, Failure, Publication, Question, Renewal, Reply, Verdict};
 use crate::client::{Action, Moment, Origin};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use protocol::event::Unsubscribed;
 use protocol::{Channel, Close};
 
-use super::subscriptions::{Expiry, Source, Why, Wish};
+use super::subscription::{Expiry, Source, Why, Wish};
 use super::{Session, Stage};
 use crate::client::{Action, Moment, Notice};
 use crate::grant::Grant;

@@ -5,7 +5,7 @@
 
 use protocol::Channel;
 
-use super::subscriptions::Subscription;
+use super::subscription::Subscription;
 
 #[derive(Default)]
 pub(super) struct Table(Vec<(Channel, Subscription)>);
@@ -81,7 +81,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::subscriptions::{Source, Why, Wish};
+    use super::super::subscription::{Source, Why, Wish};
     use super::*;
 
     fn channel(name: &str) -> Channel {
