@@ -7,6 +7,7 @@ pub(crate) mod door;
 pub(crate) mod server;
 pub(crate) mod tls;
 
+mod bodies;
 mod demo;
 mod streams;
 mod upgrade;

@@ -11,8 +11,10 @@ use std::{fmt, io};
 
 use actix_web::dev::Server;
 use actix_web::http::header;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
+use super::bodies::{keep_handle, limit_body};
 use crate::api::{self, Api};
 use crate::config::RedisHealth;
 use crate::node::Node;
@@ -27,6 +29,7 @@ pub(crate) fn start(node: &Arc<Node>, listener: TcpListener) -> io::Result<Serve
     let app = move || {
         App::new()
             .app_data(node.clone())
+            .wrap(from_fn(limit_body))
             .route("/livez", web::get().to(livez))
             .route("/healthz", web::get().to(livez))
             .route("/readyz", web::get().to(readyz))
@@ -35,6 +38,7 @@ pub(crate) fn start(node: &Arc<Node>, listener: TcpListener) -> io::Result<Serve
             .service(api::routes(calls.clone()))
     };
     Ok(HttpServer::new(app)
+        .on_connect(keep_handle)
         .workers(1)
         .disable_signals()
         .shutdown_timeout(1)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_http::ws::handshake_response;
-use actix_http::{ConnectionType, HttpServiceBuilder, KeepAlive, Protocol, Request, Response, h1};
+use actix_http::{HttpServiceBuilder, KeepAlive, Protocol, Request, Response, h1};
 use actix_rt::net::TcpStream;
 use actix_server::{GracefulShutdownSignal, Server, ServerBuilder};
 use actix_service::{Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_factory, fn_service, map_config};
@@ -26,20 +26,18 @@ use protocol::Channel;
 use rustls::ServerConfig;
 use socket2::SockRef;
 
+use super::bodies::{TAKING, limit_body};
 use super::{demo, streams, tls};
 use crate::admission::Handshake;
 use crate::config::{Carriage, Listener, Transport};
 use crate::lane::attached::{self, Worker};
-use crate::lane::line::{End, Line, OverTcp};
+use crate::lane::line::{Line, OverTcp};
 use crate::lane::outbound::Outbound;
 use crate::listener::door::{Purpose, Refusal, check_handshake, knock};
 use crate::listener::streams::Streams;
 use crate::listener::upgrade::{CanBeHandedOver, upgrade};
 use crate::metrics::Rejected;
 use crate::node::Node;
-
-/// So long a client is waited for that has its answer, but has not taken it or goes on sending.
-const TAKING: Duration = Duration::from_secs(1);
 
 /// How the public listener serves sockets.
 #[derive(Clone)]
@@ -408,27 +406,4 @@ async fn limit_head(
         return Ok(request.into_response(answer));
     }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
-}
-
-/// Ends the connections of requests with a body that nobody reads. Without this it would be read and thrown away for as long as it comes.
-async fn limit_body(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let headers = request.headers();
-    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
-        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let is_wanted = request.method() == Method::POST;
-    let mut response = next.call(request).await?.map_into_boxed_body();
-    let is_refused = response.status().is_client_error() || response.status().is_server_error();
-    if has_body && (is_refused || !is_wanted) {
-        response
-            .response_mut()
-            .head_mut()
-            .set_connection_type(ConnectionType::Close);
-        if let Some(end) = response.request().conn_data::<End>() {
-            end.cut_after(TAKING);
-        }
-    }
-    Ok(response)
 }

@@ -85,7 +85,7 @@ impl Target {
 
 /// Writes again and again, until the gateway takes no more of it.
 #[track_caller]
-fn flood(stream: &mut TcpStream, piece: &[u8], patience: Duration) {
+pub(crate) fn flood(stream: &mut TcpStream, piece: &[u8], patience: Duration) {
     stream.set_write_timeout(Some(patience)).expect("a socket");
     let began = Instant::now();
     let mut taken = 0;

@@ -1,10 +1,13 @@
 //! What is refused, and in which words.
 
-use gateway::config::ApiKey;
-use gateway::config::Call;
+use std::io::Write;
+use std::net::TcpStream;
+
+use gateway::config::{ApiKey, Call};
 
 use super::*;
 use crate::cluster::Gateway;
+use crate::hostile::flood;
 use crate::support::config;
 
 const SHOP: &str = "the key of the shop";
@@ -230,5 +233,17 @@ fn no_key_is_in_the_log() {
     });
     for secret in [KEY, SHOP, "a key that is wrong", &KEY.replace(' ', "%20")] {
         assert!(!log.contains(secret), "{secret} in\n{log}");
+    }
+}
+
+#[test]
+fn a_body_without_end_is_not_read_without_end() {
+    let server = server();
+    for path in ["/api/publish", "/readyz"] {
+        let mut stream = TcpStream::connect(server.admin()).expect("a connection");
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("taken");
+        let chunk = [b"1000\r\n".as_slice(), &[b'x'; 0x1000], b"\r\n"].concat();
+        flood(&mut stream, &chunk, Duration::from_secs(4));
     }
 }
