@@ -41,6 +41,9 @@ const variants = {
   asked: { refresh_grace: '1s' },
 };
 
+// The limits that are not of the protocol.
+const limits = { strict: { connections_per_user: 1 } };
+
 // Tables and lists of tables; a value is written in TOML as in JSON.
 function toml(document) {
   const lines = (table) => Object.entries(table).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
@@ -60,6 +63,7 @@ function settingsOf(variant, backendUrl) {
     tokens: { hmac_secret: secret, require_exp: false },
     log: { format: 'json', filter: 'info,gateway=debug' },
     centrifuge: variants[variant],
+    limits: limits[variant] ?? {},
     // Scenarios in which it fails are played at the same time as others.
     backend: { ...Object.fromEntries(asked.map((event) => [event, `${backendUrl}/${event}`])), timeout: '3s', breaker_failures: 0 },
     channels,
