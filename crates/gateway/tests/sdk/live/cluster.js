@@ -13,6 +13,9 @@ const { secret, apiKey } = require('../reference.js');
 
 const everything = { subscribe: 'anyone', publish: 'subscribers' };
 
+// A key that may ask and not act.
+const askingKey = 'the key of those who only ask';
+
 const channels = [
   { match: 'open:*', ...everything },
   { match: 'free:*', ...everything, publish: 'anyone' },
@@ -39,6 +42,7 @@ const settings = {
   },
   // A thousand subscriptions in JSON are more than the default.
   limits: { message_size: '256KiB' },
+  'api.keys': [{ name: 'asking', key: askingKey, calls: ['presence', 'presence_stats', 'channels', 'info', 'batch'] }],
   drain: { delay: '200ms', window: '500ms', timeout: '3s' },
   log: { format: 'json' },
   channels,
@@ -105,7 +109,7 @@ async function startCluster() {
 async function main([command, ...args]) {
   const cluster = await startCluster();
   try {
-    const env = { ...process.env, FANFARE_A: cluster.a.ws, FANFARE_B: cluster.b.ws, FANFARE_SECRET: secret };
+    const env = { ...process.env, FANFARE_A: cluster.a.ws, FANFARE_B: cluster.b.ws, FANFARE_API_A: cluster.a.api, FANFARE_API_B: cluster.b.api, FANFARE_API_KEY: apiKey, FANFARE_SECRET: secret };
     const child = spawn(command, args, { env, stdio: 'inherit' });
     process.exitCode = await new Promise((resolve) => {
       child.once('exit', (status) => resolve(status ?? 1));
@@ -118,4 +122,4 @@ async function main([command, ...args]) {
 
 if (require.main === module) main(process.argv.slice(2));
 
-module.exports = { startCluster };
+module.exports = { startCluster, askingKey };

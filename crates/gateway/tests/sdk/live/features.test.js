@@ -6,7 +6,7 @@ const { Case } = require('./people.js');
 const { startCluster } = require('./cluster.js');
 
 // And how many of its cases are played at the same time.
-const subjects = { connections: 12, subscriptions: 12, publishing: 12, streams: 12, multitudes: 1 };
+const subjects = { connections: 12, subscriptions: 12, publishing: 12, streams: 12, servers: 12, multitudes: 1 };
 const cluster = startCluster();
 
 after(async () => (await cluster).stop());

@@ -5,7 +5,7 @@
 
 const crypto = require('node:crypto');
 const { WebSocket } = require('ws');
-const { secret } = require('../reference.js');
+const { secret, apiKey } = require('../reference.js');
 
 const sdk = {
   json: require('centrifuge').Centrifuge,
@@ -157,6 +157,34 @@ class Case {
     );
     if (!error) throw new Error('it was not refused');
     return error.code;
+  }
+
+  // --- the server API
+
+  /** The answer to a call of a node's API, whatever it is. */
+  request(node, call, body, key = apiKey) {
+    return fetch(`${node.api}/${call}`, { method: 'POST', headers: { 'content-type': 'application/json', 'x-api-key': key }, body: JSON.stringify(body) });
+  }
+
+  /** The result of a call, which must not be an error. */
+  async asks(node, call, body) {
+    const answer = await (await this.request(node, call, body)).json();
+    if (!answer.result) throw new Error(`${call} ${JSON.stringify(body)} was answered with ${JSON.stringify(answer)}`);
+    return answer.result;
+  }
+
+  /** The replies to a batch. */
+  async batch(node, commands) {
+    return (await (await this.request(node, 'batch', { commands })).json()).replies;
+  }
+
+  /** Asks again until `holds` resolves to true; what one node knows of another is a little late. */
+  async eventually(what, holds) {
+    const deadline = Date.now() + patience;
+    while (!(await holds())) {
+      if (Date.now() > deadline) throw new Error(`waited in vain until ${what}`);
+      await pause(20);
+    }
   }
 
   /** A plain socket; text it receives is a `message` of its `seen`. */

@@ -2,10 +2,10 @@
 // What the application's servers ask of one node, and clients on the other get.
 
 const assert = require('node:assert/strict');
-const { until } = require('../../processes.js');
+const { askingKey } = require('../cluster.js');
 const { without, transportOf } = require('../streams.js');
 
-// The API of each node, and a client's own node besides.
+// The node that is asked, and the one that has the client.
 const crossings = ({ a, b }) => [[a, b], [b, a]];
 
 const english = { key: 'lang', cmp: 'eq', val: 'en' };
@@ -116,7 +116,7 @@ module.exports = {
     const channel = c.channel('open:room');
     const subscription = await c.subscribed(await c.connected(b), channel);
     const publish = (n) => ({ publish: { channel, data: n } });
-    const { replies } = await c.batch(a, { commands: [publish(1), { publish: { channel: c.channel('nowhere:room'), data: 0 } }, publish(2), publish(3)] });
+    const replies = await c.batch(a, [publish(1), { publish: { channel: c.channel('nowhere:room'), data: 0 } }, publish(2), publish(3)]);
     assert.deepEqual(replies.map((reply) => reply.error?.code ?? Object.keys(reply)[0]), ['publish', 102, 'publish', 'publish']);
     assert.deepEqual(await subscription.hears(3), [1, 2, 3]);
   },
@@ -126,26 +126,29 @@ module.exports = {
     const subscription = await c.subscribed(await c.connected(b), channel);
     const publication = { channel, data: 'no' };
     assert.equal((await c.request(a, 'publish', publication, 'another key')).status, 401);
-    assert.equal((await c.request(a, 'publish', publication, a.asking)).status, 403);
-    assert.equal((await c.request(a, 'batch', { commands: [{ info: {} }, { publish: publication }] }, a.asking)).status, 403);
-    assert.equal((await c.request(a, 'info', {}, a.asking)).status, 200);
+    assert.equal((await c.request(a, 'publish', publication, askingKey)).status, 403);
+    assert.equal((await c.request(a, 'batch', { commands: [{ info: {} }, { publish: publication }] }, askingKey)).status, 403);
+    assert.equal((await c.request(a, 'info', {}, askingKey)).status, 200);
     await c.asks(a, 'publish', { channel, data: 'yes' });
     assert.deepEqual(await subscription.hears(1), ['yes']);
   },
 
-  async 'a token that is revoked ends its client, and lets it in nowhere'(c, cluster) {
+  async 'a token that is revoked ends its client, lets it in nowhere, and a new one brings it back'(c, cluster) {
     for (const [node, far] of crossings(cluster)) {
       const uid = c.user(`token-of-${far.name}`);
       const [token, another] = [c.token('carol', 60, { jti: uid }), c.token('carol', 60, { jti: `${uid}-2` })];
-      const [client, spared] = await Promise.all([c.connected(far, { token }), c.connected(far, { token: another })]);
+      const [stubborn, wiser, spared] = await Promise.all([{ token }, { token, getToken: async () => another }, { token: another }].map((options) => c.connected(far, options)));
       await c.asks(node, 'revoke_token', { uid });
-      assert.equal((await client.seen.sees('disconnected')).code, 3507);
+      for (const client of [stubborn, wiser]) assert.equal((await client.seen.sees('connecting', 2)).code, 3014);
+      assert.equal((await stubborn.seen.sees('disconnected')).code, 3500);
+      await wiser.seen.sees('connected', 2);
       for (const other of [node, far]) {
         const again = c.client(other, { token });
         again.connect();
-        assert.equal((await again.seen.sees('disconnected')).code, 3507);
+        assert.equal((await again.seen.sees('disconnected')).code, 3500);
       }
       await c.subscribed(spared, c.channel('open:room'));
+      assert.equal(spared.seen.all('connecting').length, 1);
     }
   },
 
@@ -153,9 +156,15 @@ module.exports = {
     const now = Math.floor(Date.now() / 1000);
     const token = c.token('dave', 60, { iat: now - 10 });
     const clients = await Promise.all([a, b].map((node) => c.connected(node, { token })));
+    const others = await c.connected(b, { token: c.token('erin', 60, { iat: now - 10 }) });
     await c.asks(a, 'invalidate_user_tokens', { user: c.user('dave'), issued_before: now - 5 });
-    for (const client of clients) assert.equal((await client.seen.sees('disconnected')).code, 3507);
+    for (const client of clients) {
+      assert.equal((await client.seen.sees('connecting', 2)).code, 3014);
+      assert.equal((await client.seen.sees('disconnected')).code, 3500);
+    }
     await c.connected(b, { token: c.token('dave', 60, { iat: now }) });
+    await c.subscribed(others, c.channel('open:room'));
+    assert.equal(others.seen.all('connecting').length, 1);
   },
 
   async 'a filter lets through what fits, and nothing else'(c, cluster) {

@@ -2,17 +2,7 @@
 // Clients that have no WebSocket: by SSE (JSON only) or an HTTP stream, and what they say in requests of its own, to any node.
 
 const assert = require('node:assert/strict');
-const { EventSource } = require('../event-source.js');
-
-// How a client without a WebSocket connects to `node`; what it says goes to `other`.
-const without = (transport, node, other) => ({
-  transports: [{ transport, endpoint: `${node.http}/connection/${transport}` }],
-  emulationEndpoint: `${other.http}/emulation`,
-  eventsource: EventSource,
-});
-
-// SSE has no bytes, so it stands for JSON here.
-const transportOf = ({ encoding }) => (encoding === 'json' ? 'sse' : 'http_stream');
+const { without, transportOf } = require('../streams.js');
 
 // The pushes of a stream that only hears, as they come. `path` with the connect request in its query.
 async function* pushes(c, node, path, connect) {

@@ -1,4 +1,5 @@
-"""The published SDK for Python on two nodes, in both encodings: FANFARE_A and FANFARE_B are their addresses, FANFARE_SECRET signs tokens.
+"""The published SDK for Python on two nodes, in both encodings: FANFARE_A and FANFARE_B are their addresses, FANFARE_API_A and FANFARE_API_B
+those of their server APIs, FANFARE_SECRET signs tokens.
 
 Every case has channels and users of its own, and waits for what it expects to see, with a deadline.
 """
@@ -13,6 +14,7 @@ import os
 import secrets
 import time
 import unittest
+import urllib.request
 
 import centrifuge
 
@@ -20,6 +22,8 @@ logging.disable(logging.CRITICAL)
 PATIENCE = 15
 A = os.environ["FANFARE_A"]
 B = os.environ["FANFARE_B"]
+API = {A: os.environ["FANFARE_API_A"], B: os.environ["FANFARE_API_B"]}
+KEY = os.environ["FANFARE_API_KEY"]
 
 
 def part(value):
@@ -146,6 +150,17 @@ class Cases:
                 await asyncio.sleep(0.02)
 
         await asyncio.wait_for(ask(), PATIENCE)
+
+    async def asks(self, node, call, **body):
+        """The result of a call of a node's API."""
+        headers = {"Content-Type": "application/json", "X-API-Key": KEY}
+        request = urllib.request.Request(f"{API[node]}/{call}", json.dumps(body).encode(), headers)
+
+        def ask():
+            with urllib.request.urlopen(request, timeout=PATIENCE) as response:
+                return json.load(response)
+
+        return (await asyncio.to_thread(ask))["result"]
 
     async def refused(self, awaitable):
         with self.assertRaises(centrifuge.ReplyError) as caught:
@@ -293,6 +308,51 @@ class Cases:
         self.assertEqual((await watcher.seen.sees("join", 2)).info.user, self.name("bob"))
         await bob.disconnect()
         self.assertEqual((await watcher.seen.sees("leave")).info.user, self.name("bob"))
+
+    # --- what the application's servers ask of the other node
+
+    async def test_what_servers_publish_is_heard_from_either_node(self):
+        channel = self.name("open:room")
+        subscription = await self.subscribed(await self.connected(A), channel)
+        await self.asks(B, "publish", channel=channel, data=1, tags={"lang": "en"})
+        self.assertEqual(await self.hears(subscription, 1), [1])
+        self.assertEqual((await subscription.seen.sees("publication")).pub.tags, {"lang": "en"})
+        await self.asks(A, "broadcast", channels=[channel, self.name("open:other")], data=2)
+        self.assertEqual(await self.hears(subscription, 2), [1, 2])
+
+    async def test_a_filter_lets_through_what_fits(self):
+        channel = self.name("tagged:news")
+        client = await self.connected(A)
+        chosen = await self.subscribed(client, channel, tags_filter=centrifuge.Filter.eq("lang", "en"))
+        for n, lang in enumerate(["de", "en", "fr", "en"]):
+            await self.asks(B, "publish", channel=channel, data=n, tags={"lang": lang})
+        self.assertEqual(await self.hears(chosen, 2), [1, 3])
+
+    async def test_servers_subscribe_and_unsubscribe_a_user(self):
+        channel = self.name("open:room")
+        client = await self.connected(A, token=self.token("alice"))
+        await self.asks(B, "subscribe", user=self.name("alice"), channel=channel)
+        self.assertEqual((await client.seen.sees("subscribed")).channel, channel)
+        await self.asks(B, "publish", channel=channel, data="hello")
+        self.assertEqual(self.value((await client.seen.sees("publication")).pub.data), "hello")
+        await self.asks(B, "unsubscribe", user=self.name("alice"), channel=channel)
+        self.assertEqual((await client.seen.sees("unsubscribed")).channel, channel)
+
+    async def test_a_disconnect_says_whether_to_come_back(self):
+        gone, back = [await self.connected(A, token=self.token(user)) for user in ("gone", "back")]
+        await self.asks(B, "disconnect", user=self.name("gone"), disconnect={"code": 4501, "reason": "banned"})
+        await self.asks(B, "disconnect", user=self.name("back"), disconnect={"code": 4001, "reason": "come again"})
+        context = await gone.seen.sees("disconnected")
+        self.assertEqual((context.code, context.reason), (4501, "banned"))
+        self.assertEqual((await back.seen.sees("connecting", 2)).code, 4001)
+        await back.seen.sees("connected", 2)
+
+    async def test_a_revoked_token_ends_its_client(self):
+        token = self.token("alice", jti=self.name("token"))
+        client = await self.connected(A, token=token)
+        await self.asks(B, "revoke_token", uid=self.name("token"))
+        self.assertEqual((await client.seen.sees("connecting", 2)).code, 3014)
+        self.assertEqual((await client.seen.sees("disconnected")).code, 3500)
 
 
 class InJson(Cases, unittest.IsolatedAsyncioTestCase):
