@@ -81,8 +81,9 @@ module.exports = [
   }),
 
   scenario('connect-too-many-of-one-user', { server: 'strict' }, async (t) => {
-    await t.connected('first', { token: t.token(t.user('alice')) });
-    t.client('second', { token: t.token(t.user('alice')) }).connect();
+    const token = t.token(t.user('alice'));
+    await t.connected('first', { token });
+    t.client('second', { token }).connect();
     await t.sees('second disconnected');
   }),
 
