@@ -84,15 +84,20 @@ fn ports_are_where_they_are_said_to_be() {
             let path = if probe == "readinessProbe" { "/readyz" } else { "/livez" };
             assert_eq!((text(&get["port"], probe), text(&get["path"], probe)), ("admin", path));
         }
-        // The admin port is in no Service.
+        // The admin port is in no Service but the one of the component for it.
         for service in variant.all("Service") {
+            let expected = match name(service) {
+                "gateway" => "http",
+                "gateway-api" => "admin",
+                other => other,
+            };
             for port in service["spec"]["ports"].as_sequence().expect("ports") {
-                assert!(
-                    ["http", "redis"].map(Value::from).contains(&port["targetPort"]),
-                    "{service:?}"
-                );
+                assert_eq!(port["targetPort"], expected, "{service:?}");
             }
         }
+        let has_api = variant.find("Service", "gateway-api");
+        assert_eq!(has_api.is_some(), variant.name.ends_with("the server API"));
+        assert!(has_api.is_none_or(|service| service["spec"]["ports"][0]["port"] == admin));
     }
 }
 
@@ -117,13 +122,13 @@ fn selectors_pick_what_they_are_for() {
             }
         }
         for object in variant.all("Service") {
-            let kind = if name(object) == "redis" {
-                "StatefulSet"
-            } else {
-                "Deployment"
+            let (kind, of) = match name(object) {
+                "gateway-api" => ("Deployment", "gateway"),
+                "redis" => ("StatefulSet", "redis"),
+                other => ("Deployment", other),
             };
             assert!(
-                picks(&object["spec"]["selector"], &labels(variant.one(kind, name(object)))),
+                picks(&object["spec"]["selector"], &labels(variant.one(kind, of))),
                 "{}",
                 name(object)
             );

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use serde_norway::Value;
 
 /// What people apply, and each component on top where it is in none.
-pub(crate) static VARIANTS: LazyLock<[Variant; 3]> = LazyLock::new(|| {
+pub(crate) static VARIANTS: LazyLock<[Variant; 4]> = LazyLock::new(|| {
     run(&mut Command::new(root().join("scripts/secrets")));
     [
         Variant::of("local", "k8s"),
@@ -16,6 +16,11 @@ pub(crate) static VARIANTS: LazyLock<[Variant; 3]> = LazyLock::new(|| {
             "production with an external Redis",
             "k8s/overlays/production",
             "external-redis",
+        ),
+        Variant::with(
+            "production with the server API",
+            "k8s/overlays/production",
+            "server-api",
         ),
     ]
 });

@@ -28,7 +28,7 @@ pub(crate) fn config(variant: &Variant) -> Config {
     let file = secrets.path().join("fanfare.toml");
     write(&file, &here(toml, secrets.path()));
     for name in ["fanfare/api-key", "fanfare/redis-password", "external-redis/ca.crt"] {
-        write(&secrets.path().join(name), "secret");
+        write(&secrets.path().join(name), "a secret of Kubernetes");
     }
     let sources = Sources {
         file: Some(file),
