@@ -17,7 +17,7 @@ mod publications;
 mod refusals;
 mod tokens;
 
-const KEY: &str = "a key of the API, long enough";
+pub(crate) const KEY: &str = "a key of the API, long enough";
 
 /// Clients need tokens, `room-*` is open, `closed-*` is closed to them, and in `seats-*` it is known who is there.
 fn with_rules(mut config: Config) -> Config {
@@ -90,7 +90,7 @@ fn post(server: &Server, method: &str, body: &str) -> Answer {
 
 /// The body of an answer of status 200.
 #[track_caller]
-fn call(server: &Server, method: &str, takes: &Value) -> Value {
+pub(crate) fn call(server: &Server, method: &str, takes: &Value) -> Value {
     json_of(&post(server, method, &takes.to_string()))
 }
 

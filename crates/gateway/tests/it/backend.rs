@@ -14,15 +14,15 @@ use crate::support::{Server, Socket, config, on_both_transports, upgrade};
 const PATH: &str = "/connection/websocket";
 
 /// An application that answers by what `decide` says, and remembers what it was asked.
-struct Application {
+pub(crate) struct Application {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
-type Decide = fn(&str, &Value) -> Value;
+pub(crate) type Decide = fn(&str, &Value) -> Value;
 
 impl Application {
-    fn start(decide: Decide) -> Self {
+    pub(crate) fn start(decide: Decide) -> Self {
         let (started, address) = mpsc::channel();
         let asked = Arc::<Mutex<Vec<(String, Value)>>>::default();
         let remembered = Arc::clone(&asked);
@@ -59,14 +59,15 @@ impl Application {
     }
 
     /// What it was asked about `event`, in order.
-    fn asked(&self, event: &str) -> Vec<Value> {
+    pub(crate) fn asked(&self, event: &str) -> Vec<Value> {
         let asked = self.asked.lock().expect("no panic");
         let about = asked.iter().filter(|(what, _)| what == event);
         about.map(|(_, question)| question.clone()).collect()
     }
 }
 
-fn with(application: &Application, mut config: Config) -> Config {
+/// Has `application` asked about everything.
+pub(crate) fn asking(application: &Application, mut config: Config) -> Config {
     let url = |event: &str| {
         Some(
             format!("http://{}/{event}", application.address)
@@ -79,6 +80,11 @@ fn with(application: &Application, mut config: Config) -> Config {
     (backend.publish, backend.sub_refresh, backend.rpc) = (url("publish"), url("sub_refresh"), url("rpc"));
     backend.timeout = Duration::from_secs(5);
     backend.headers = vec!["cookie".parse().expect("a name")];
+    config
+}
+
+fn with(application: &Application, config: Config) -> Config {
+    let mut config = asking(application, config);
     let rule = |pattern: &str, subscribe, publish| ChannelRule {
         r#match: pattern.parse().expect("a pattern"),
         subscribe,

@@ -18,6 +18,7 @@ mod limits;
 mod outage;
 mod presence;
 mod revocation;
+mod rights;
 mod slow;
 mod streams;
 mod support;

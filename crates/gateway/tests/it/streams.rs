@@ -81,8 +81,14 @@ impl Stream {
     /// The next message, on a line or as an event.
     #[track_caller]
     pub(crate) fn told(&mut self) -> Value {
-        let line = self.line().expect("a message");
-        serde_json::from_str(line.strip_prefix("data: ").unwrap_or(&line)).expect("JSON")
+        self.told_or_end().expect("a message")
+    }
+
+    /// The same; `None` at the end.
+    #[track_caller]
+    pub(crate) fn told_or_end(&mut self) -> Option<Value> {
+        let line = self.line()?;
+        Some(serde_json::from_str(line.strip_prefix("data: ").unwrap_or(&line)).expect("JSON"))
     }
 }
 
