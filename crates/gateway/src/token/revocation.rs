@@ -27,17 +27,17 @@ pub(crate) enum Revocation {
         /// Its name (`jti`).
         id: String,
         /// When it would be over anyway.
-        #[serde(with = "seconds")]
+        #[serde(with = "millis")]
         until: SystemTime,
     },
     /// All of a user that were made earlier (`iat`), also those that do not say when they were made.
     User {
         /// Whose (`sub`).
         user: String,
-        #[serde(with = "seconds")]
+        #[serde(with = "millis")]
         issued_before: SystemTime,
         /// When they would be over anyway.
-        #[serde(with = "seconds")]
+        #[serde(with = "millis")]
         until: SystemTime,
     },
 }
@@ -59,7 +59,7 @@ impl Revocation {
         if id.is_empty() {
             return Err(RevocationError::NoName);
         }
-        let until = until.unwrap_or(now + USUAL_LIFE);
+        let until = millis::round_up(until.unwrap_or(now + USUAL_LIFE));
         Self::Token { id, until }.checked()
     }
 
@@ -70,11 +70,10 @@ impl Revocation {
         until: Option<SystemTime>,
         now: SystemTime,
     ) -> Result<Self, RevocationError> {
-        let until = until.unwrap_or(now + USUAL_LIFE);
         Self::User {
             user,
-            issued_before,
-            until,
+            issued_before: millis::round_up(issued_before),
+            until: millis::round_up(until.unwrap_or(now + USUAL_LIFE)),
         }
         .checked()
     }
@@ -214,21 +213,35 @@ impl Era {
     }
 }
 
-/// A time in seconds since 1970, with fractions.
-mod seconds {
-    use std::time::{SystemTime, UNIX_EPOCH};
+/// A time in milliseconds since 1970: what is written is read as the same, and written as the same again.
+mod millis {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::grant::time;
-
     pub(super) fn serialize<S: Serializer>(time: &SystemTime, to: S) -> Result<S::Ok, S::Error> {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        since.as_secs_f64().serialize(to)
+        count(*time).serialize(to)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<SystemTime, D::Error> {
-        f64::deserialize(from).map(time)
+        u64::deserialize(from).map(time)
+    }
+
+    /// The first whole millisecond that is not before `time`.
+    pub(super) fn round_up(at: SystemTime) -> SystemTime {
+        time(count(at))
+    }
+
+    fn count(time: SystemTime) -> u64 {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+
+    fn time(millis: u64) -> SystemTime {
+        let latest = UNIX_EPOCH + Duration::from_secs(1 << 40);
+        UNIX_EPOCH
+            .checked_add(Duration::from_millis(millis))
+            .map_or(latest, |time| time.min(latest))
     }
 }
 

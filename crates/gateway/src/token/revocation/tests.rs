@@ -82,16 +82,31 @@ fn nothing_shortens_a_revocation() {
 #[test]
 fn it_is_written_as_json() {
     for (revocation, expected) in [
-        (of_token("t", 100), r#"{"token":{"id":"t","until":100.0}}"#),
+        (of_token("t", 100), r#"{"token":{"id":"t","until":100000}}"#),
         (
             of_user("anna", 50, 100),
-            r#"{"user":{"user":"anna","issued_before":50.0,"until":100.0}}"#,
+            r#"{"user":{"user":"anna","issued_before":50000,"until":100000}}"#,
         ),
     ] {
         assert_eq!(revocation.encode(), expected);
         assert_eq!(
             serde_json::from_str::<Revocation>(expected).expect("its own words"),
             revocation
+        );
+    }
+}
+
+/// What is noted again must be the same note.
+#[test]
+fn any_time_is_read_as_it_was_written() {
+    for nanos in [0, 1, 999_999, 1_000_000, 220_709_123, 999_999_999] {
+        let time = at(1_795_574_528) + Duration::from_nanos(nanos);
+        let revocation = Revocation::of_user("anna".to_owned(), time, Some(time), at(0)).expect("short");
+        let read: Revocation = serde_json::from_str(&revocation.encode()).expect("its own words");
+        assert_eq!((&read, read.encode()), (&revocation, revocation.encode()), "{nanos}");
+        assert!(
+            (time..=time + Duration::from_millis(1)).contains(&read.until()),
+            "{nanos}"
         );
     }
 }
