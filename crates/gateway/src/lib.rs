@@ -177,7 +177,7 @@ impl Gateway {
 
         let backend =
             Backend::new(&config.backend, metrics.registry()).map_err(|error| StartError::Backend(error.into()))?;
-        let (node_thread, bus) = NodeThread::start(&config)?;
+        let (node_thread, bus) = NodeThread::start(&config, lanes.clone())?;
         let interests = Interests::new(Arc::clone(&bus), lanes.len());
         let limits = AdmissionLimits {
             connections: most_connections(config.limits.connections, config.limits.handshakes * lane_count)?,

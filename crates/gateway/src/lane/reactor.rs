@@ -25,7 +25,7 @@ use crate::lane::id::ConnectionId;
 use crate::lane::id::SocketKey;
 use crate::lane::inbox::{Handover, Inbox, Item};
 use crate::lane::outbound::Outbound;
-use crate::lane::rest::Rest;
+use crate::lane::rest::{Rest, Turn};
 use crate::stats::{Ended, LaneStats};
 
 const WAKE: Token = Token(usize::MAX);
@@ -115,7 +115,12 @@ impl Reactor {
             let began = Instant::now();
             self.connections.set_now(began);
             self.has_more = self.lane.inbox.take(&mut items);
-            let work = items.len() + events.iter().filter(|event| event.token() != WAKE).count();
+            let delivered = self.lane.stats.deliveries.get();
+            let publications = items
+                .iter()
+                .filter(|item| matches!(item, Item::Publication(..)))
+                .count();
+            let pieces = items.len() + events.iter().filter(|event| event.token() != WAKE).count();
             for item in items.drain(..) {
                 self.act(item);
             }
@@ -140,14 +145,18 @@ impl Reactor {
             self.connections.look_at_due();
             self.hand_over();
             self.connections.report(began);
-            self.rest(work);
+            self.rest(Turn {
+                pieces,
+                publications,
+                deliveries: self.lane.stats.deliveries.get() - delivered,
+            });
         }
     }
 
     /// Lets more work come together, if there was much lately and nothing is due.
-    fn rest(&mut self, work: usize) {
+    fn rest(&mut self, turn: Turn) {
         let now = Instant::now();
-        let Some(rest) = self.rest.after(work, now).filter(|_| !self.has_more) else {
+        let Some(rest) = self.rest.after(turn, now).filter(|_| !self.has_more) else {
             return;
         };
         let due = self

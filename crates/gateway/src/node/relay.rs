@@ -161,6 +161,7 @@ impl Relay {
 
     fn hand_over(&self, by_lane: &mut [Vec<Arc<Publication>>], came: Instant) {
         for (lane, publications) in self.node.lanes.iter().zip(by_lane) {
+            self.work.handed_on(publications.len());
             lane.inbox.publish(publications, came);
         }
     }

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Node;
 use crate::StartError;
 use crate::config::Config;
+use crate::lane::Lane;
 use crate::lane::outbound::Outbound;
 use crate::lane::rest::{Rest, Work};
 use crate::node::presence;
@@ -32,15 +33,17 @@ pub(crate) struct NodeThread {
 }
 
 impl NodeThread {
-    /// Starts the thread, and on it the bus that `config` asks for.
-    pub(crate) fn start(config: &Config) -> Result<(Self, Arc<dyn Bus>), StartError> {
+    /// Starts the thread, and on it the bus that `config` asks for, of a node with these lanes.
+    pub(crate) fn start(config: &Config, lanes: Vec<Lane>) -> Result<(Self, Arc<dyn Bus>), StartError> {
         let work = Arc::new(Work::default());
         let done = Arc::clone(&work);
         let rest = Mutex::new(Rest::new(Instant::now()));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .on_thread_park(move || {
-                let rest = rest.lock().map(|mut rest| rest.after(done.take(), Instant::now()));
+                let delivered = lanes.iter().map(|lane| lane.stats.deliveries.get()).sum();
+                let turn = done.take(delivered);
+                let rest = rest.lock().map(|mut rest| rest.after(turn, Instant::now()));
                 if let Ok(Some(rest)) = rest {
                     std::thread::sleep(rest);
                 }
